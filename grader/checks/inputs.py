@@ -1,0 +1,16 @@
+"""Inputs that checks feed to a submission."""
+
+import torch
+
+
+def pictures(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float32, device: str = "cpu") -> torch.Tensor:
+    """Standard-normal tensor of this shape, the same for the same seed; on device "meta" only its shape."""
+    if device == "meta":
+        return torch.empty(shape, dtype=dtype, device="meta")
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def kernels(shapes: list[tuple[int, ...]], size: int) -> list[tuple[int, ...]]:
+    """Those of the shapes that are weights of a size×size convolution."""
+    return [shape for shape in shapes if len(shape) == 4 and shape[2:] == (size, size)]

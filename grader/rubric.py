@@ -1,0 +1,84 @@
+"""Points, limits and dependencies of every task, read from rubric.toml."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it on Python 3.10
+
+PATH = Path(__file__).with_name("rubric.toml")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one task of one submission may use: seconds of wall and CPU time, megabytes of memory and file."""
+
+    wall_seconds: float
+    cpu_seconds: int
+    memory_mb: int
+    file_mb: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of the lab; `checks` maps the name of a check to its points."""
+
+    id: str
+    title: str
+    notebook: str
+    difficulty: str
+    minutes: int
+    names: tuple[str, ...]
+    builds_on: tuple[str, ...]
+    checks: dict[str, float]
+    limits: Limits
+
+    @property
+    def points(self) -> float:
+        """All points of the task."""
+        return sum(self.checks.values())
+
+
+def _read() -> dict:
+    return tomllib.loads(PATH.read_text(encoding="utf-8"))
+
+
+@functools.lru_cache(maxsize=1)
+def assignment() -> str:
+    """The assignment's name in the gradebook."""
+    return _read()["assignment"]
+
+
+@functools.lru_cache(maxsize=1)
+def load_rubric() -> dict[str, Task]:
+    """Every task by its id, in the order of the file."""
+    content = _read()
+    return {id: _task(id, fields, content["limits"]) for id, fields in content["tasks"].items()}
+
+
+def select(only: list[str] | None) -> list[Task]:
+    """The tasks named in `only`, or all of them; ValueError for a task that does not exist."""
+    rubric = load_rubric()
+    unknown = [id for id in only or [] if id not in rubric]
+    if unknown:
+        raise ValueError(f"no task {', '.join(unknown)}; there are {', '.join(rubric)}")
+    return [rubric[id] for id in rubric if not only or id in only]
+
+
+def _task(id: str, fields: dict, limits: dict) -> Task:
+    fields = dict(fields)
+    own_limits = fields.pop("limits", {})
+    return Task(
+        id=id,
+        names=tuple(fields.pop("names")),
+        builds_on=tuple(fields.pop("builds_on")),
+        checks={name: float(points) for name, points in fields.pop("checks").items()},
+        limits=Limits(**{**limits, **own_limits}),
+        **fields,
+    )

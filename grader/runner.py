@@ -1,0 +1,84 @@
+"""Finds the checks of a task and runs them on a submission, wherever it lives."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .expect import Mismatch
+from .rubric import Task
+from .student import NotJudged, Student, StudentError
+
+PUBLIC, HIDDEN = "grader.checks", "solutions.checks"
+
+
+class CheckFault(Exception):
+    """The check itself broke: the kit's fault, never the submission's."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: a pytest function `test_<name>(student)`, its rule and hint from the docstring, its points."""
+
+    name: str
+    hidden: bool
+    rule: str
+    hint: str
+    points: float
+    function: Callable[[Student], None]
+
+
+@dataclass
+class Outcome:
+    """What a check found; `passed` is None when it does not apply (see NotJudged)."""
+
+    check: Check
+    passed: bool | None
+    message: str = ""
+    seconds: float = 0.0
+    died: bool = field(default=False, repr=False)
+
+
+def checks_of(task: Task, hidden: bool = False) -> list[Check]:
+    """The task's public checks, or its hidden ones, in the order of their file."""
+    package = HIDDEN if hidden else PUBLIC
+    module = importlib.import_module(f"{package}.test_task_{task.id.replace('.', '_')}")
+    functions = [f for name, f in vars(module).items() if name.startswith("test_") and inspect.isfunction(f)]
+    return [_check(task, function, hidden) for function in functions]
+
+
+def _check(task: Task, function: Callable, hidden: bool) -> Check:
+    name = function.__name__.removeprefix("test_")
+    if name not in task.checks:
+        raise CheckFault(f"{inspect.getsourcefile(function)}: {name} has no points under task {task.id} in rubric.toml")
+    rule, _, hint = inspect.getdoc(function).partition("Hint:")
+    return Check(name, hidden, _one_line(rule), _one_line(hint), task.checks[name], function)
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def run_check(check: Check, student: Student) -> Outcome:
+    """Run one check; a fault of the submission fails it, a fault of the check raises CheckFault."""
+    student.doing = ""
+    try:
+        check.function(student)
+    except NotJudged as reason:
+        return Outcome(check, None, str(reason))
+    except Mismatch as mismatch:
+        return Outcome(check, False, message_of(check, student.doing, mismatch.came, mismatch.expected))
+    except StudentError as error:
+        return Outcome(check, False, message_of(check, student.doing, str(error), "no exception"))
+    except Exception as fault:
+        raise CheckFault(f"check {check.name}: {type(fault).__name__}: {fault}") from fault
+    return Outcome(check, True)
+
+
+def message_of(check: Check, doing: str, came: str, expected: str) -> str:
+    """The five things a failed check says: rule, input, what came, what was expected, hint."""
+    lines = [("rule", check.rule), ("input", doing), ("came", came), ("expected", expected), ("hint", check.hint)]
+    return "\n".join(f"{name}: {text}" for name, text in lines if text)

@@ -1,0 +1,183 @@
+"""Does to a submission's objects what a check asks for, and knows nothing of checks.
+
+The same class serves in the student's notebook (in process) and in the sandboxed child (behind a
+socket). Students import it, so it needs torch and the standard library alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import linecache
+import traceback
+
+import torch
+from torch import nn
+
+MESSAGE_LIMIT = 400  # characters of a student's exception that are passed on
+OWN_CODE = ("/torch/", "/grader/", "/site-packages/", "<frozen", "/lib/python")
+
+
+class StudentError(Exception):
+    """The submission raised, or has no such name; `type` is the exception's name, `where` a line of the submission."""
+
+    def __init__(self, type: str, message: str, where: str = ""):
+        super().__init__(type, message, where)
+        self.type, self.message, self.where = type, message, where
+
+    def __str__(self) -> str:
+        text = f"{self.type}: {self.message}" if self.message else self.type
+        return f"{text} ({self.where})" if self.where else text
+
+
+class Servant:
+    """Constructs, calls and differentiates what `namespace` defines, on `device`.
+
+    Every operation is a method, takes and returns plain values and tensors, and raises `StudentError`
+    for whatever the submission does wrong.
+    """
+
+    OPERATIONS = ("make", "call", "vjp", "state", "load", "mode")
+
+    def __init__(self, namespace: dict, device: str = "cpu", missing: dict[str, str] | None = None):
+        self.namespace = namespace
+        self.device = device
+        self.missing = missing or {}  # name → why the submission does not define it
+        self.objects: dict[int, nn.Module] = {}
+        self.handles = itertools.count()
+
+    def answer(self, operation: str, fields: dict) -> dict:
+        """Carry out one operation; StudentError when the submission fails in it."""
+        if operation not in self.OPERATIONS:
+            raise StudentError("ProtocolError", f"no operation {operation!r}")
+        return getattr(self, operation)(**fields)
+
+    def make(self, name: str, args: list, kwargs: dict, device: str | None, dtype: str | None, seed: int) -> dict:
+        """Construct `name(*args, **kwargs)`; the reply holds a handle and the arguments as they are afterwards."""
+        factory = self._find(name)
+        with student_code(seed), torch.device(device) if device else contextlib.nullcontext():
+            module = factory(*args, **kwargs)
+            if not isinstance(module, nn.Module):
+                raise StudentError("TypeError", f"{name} does not make an nn.Module but a {type(module).__name__}")
+            module = module.to(device=None if device else self.device, dtype=getattr(torch, dtype) if dtype else None)
+        handle = next(self.handles)
+        self.objects[handle] = module
+        return {"handle": handle, "args": args, "kwargs": kwargs}
+
+    def call(self, handle: int, inputs: list, seed: int) -> dict:
+        """Call the object without gradients; the reply holds the outputs and the inputs as they are afterwards."""
+        inputs = [self._receive(value) for value in inputs]
+        with student_code(seed), torch.no_grad():
+            outputs = self.objects[handle](*inputs)
+        return {"outputs": _send(outputs), "inputs": _send(inputs)}
+
+    def vjp(self, handle: int, inputs: list, seed: int) -> dict:
+        """Vector-Jacobian product for cotangents drawn from `seed`: outputs, and a gradient (or None) for each input and parameter."""
+        module = self.objects[handle]
+        leaves = [self._receive(value).requires_grad_() for value in inputs]
+        parameters = dict(module.named_parameters())
+        with student_code(seed), torch.enable_grad():
+            # clones: a leaf that requires a gradient refuses in-place work, which is another check's business
+            outputs = module(*[leaf.clone() for leaf in leaves])
+            tensors = [value for value in _flatten(outputs) if isinstance(value, torch.Tensor)]
+            differentiable = [tensor for tensor in tensors if tensor.requires_grad]
+            if not differentiable:
+                raise StudentError("NoGradient", "the output carries no gradient (torch.no_grad, detach or .data?)")
+            trainable = [parameter for parameter in parameters.values() if parameter.requires_grad]
+            gradients = torch.autograd.grad(
+                differentiable, leaves + trainable, cotangents(differentiable, seed), allow_unused=True
+            )
+        by_parameter = dict(zip([name for name, p in parameters.items() if p.requires_grad], gradients[len(leaves):]))
+        return {
+            "outputs": _send(outputs),
+            "inputs": [_send(gradient) for gradient in gradients[: len(leaves)]],
+            "parameters": {name: _send(by_parameter.get(name)) for name in parameters},
+        }
+
+    def state(self, handle: int, values: bool) -> dict:
+        """Parameters and buffers by name: tensors, or only their shapes."""
+        module = self.objects[handle]
+        with student_code(0):
+            parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
+        show = _send if values else lambda tensor: list(tensor.shape)
+        return {
+            "parameters": {name: show(tensor) for name, tensor in parameters.items()},
+            "buffers": {name: show(tensor) for name, tensor in buffers.items()},
+        }
+
+    def load(self, handle: int, parameters: dict) -> dict:
+        """Copy the given values into the parameters of these names."""
+        own = dict(self.objects[handle].named_parameters())
+        with student_code(0), torch.no_grad():
+            for name, value in parameters.items():
+                own[name].copy_(value)
+        return {}
+
+    def mode(self, handle: int, training: bool) -> dict:
+        """Switch to train or eval mode."""
+        with student_code(0):
+            self.objects[handle].train(training)
+        return {}
+
+    def _find(self, name: str):
+        if name in self.namespace:
+            return self.namespace[name]
+        raise StudentError("NameError", self.missing.get(name, f"{name} is not defined"))
+
+    def _receive(self, value):
+        """A copy of its own for the submission, which may well change it."""
+        if not isinstance(value, torch.Tensor):
+            return value
+        return value.detach().clone() if value.is_meta else value.detach().clone().to(self.device)
+
+
+def cotangents(outputs: list[torch.Tensor], seed: int) -> list[torch.Tensor]:
+    """One standard-normal cotangent an output (random, because BatchNorm sends back zero for a constant one)."""
+    generator = torch.Generator().manual_seed(seed)
+    draws = [torch.randn(output.shape, generator=generator, dtype=torch.float64) for output in outputs]
+    return [draw.to(output) for draw, output in zip(draws, outputs)]
+
+
+@contextlib.contextmanager
+def student_code(seed: int):
+    """Seed torch for the submission's code, restore the random state afterwards, and turn exceptions into StudentError."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            yield
+        except StudentError:
+            raise
+        except RecursionError as error:
+            raise StudentError("RecursionError", "the code calls itself without an end", where(error)) from None
+        except Exception as error:
+            raise StudentError(type(error).__name__, str(error)[:MESSAGE_LIMIT], where(error)) from error
+
+
+def where(error: BaseException) -> str:
+    """The innermost line of the submission in the traceback, as "line 7 of cell 4: `x = self.up(x)`"."""
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    own = [(name, line) for name, line in frames if not any(part in name for part in OWN_CODE)]
+    if not own:
+        return ""
+    name, line = own[-1]
+    text = linecache.getline(name, line).strip()[:120]
+    place = f"line {line} of {name[1:-1]}" if name.startswith("<") and name.endswith(">") else f"line {line}"
+    return f"{place}: `{text}`" if text else place
+
+
+def _flatten(value) -> list:
+    if isinstance(value, (list, tuple)):
+        return [leaf for item in value for leaf in _flatten(item)]
+    return [value]
+
+
+def _send(value):
+    """Values that may cross the wall: tensors, numbers, strings, None, and lists of them; a note for anything else."""
+    if isinstance(value, torch.Tensor):
+        plain = value.detach().as_subclass(torch.Tensor)
+        return plain.clone() if plain.is_meta else plain.cpu().clone()
+    if isinstance(value, (list, tuple)):
+        return [_send(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return f"an object of type {type(value).__name__}"

@@ -1,0 +1,146 @@
+"""What a check sees of a submission: construct, call, differentiate, read and load parameters.
+
+A check never touches the student's objects. `Student` forwards each request to a transport: the
+servant in this process (notebook), or one behind a process wall (`grader.judge`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from .expect import Mismatch
+from .servant import Servant, StudentError
+
+__all__ = ["Gradients", "NotJudged", "Student", "StudentError", "StudentModule"]
+
+
+class NotJudged(Exception):
+    """This check says nothing about this submission (an earlier task is at fault); it is left out of the marks."""
+
+
+@dataclass
+class Gradients:
+    """A vector-Jacobian product: `outputs`, and per input and per parameter a gradient, or None where none arrived."""
+
+    outputs: list[torch.Tensor]
+    inputs: list[torch.Tensor | None]
+    parameters: dict[str, torch.Tensor | None]
+
+
+class Student:
+    """A submission as checks see it; `transport` is any object with `answer(operation, fields) -> dict`.
+
+    `doing` says in words what was asked for last: the input of a failed check.
+    """
+
+    def __init__(self, transport, seed: int = 0):
+        self.transport = transport
+        self.seed = seed
+        self.doing = ""
+        self.notes: list[str] = []
+
+    @classmethod
+    def in_process(cls, namespace: dict) -> Student:
+        """A session on the live classes of a notebook or module."""
+        return cls(Servant(namespace))
+
+    def note(self, text: str) -> None:
+        """Leave a note on the submission that costs nothing."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def ask(self, operation: str, **fields) -> dict:
+        """One request to the submission; StudentError when it raises."""
+        return self.transport.answer(operation, fields)
+
+    def make(self, name: str, *args, on: str | None = None, dtype: torch.dtype | None = None, **kwargs) -> StudentModule:
+        """Construct `name(*args, **kwargs)`, on device `on` ("meta" allocates nothing) and in `dtype` if given."""
+        self.doing = _call_text(name, args, kwargs) + (f" on device {on!r}" if on else "")
+        arguments = {"args": [_copy(value) for value in args], "kwargs": {k: _copy(v) for k, v in kwargs.items()}}
+        dtype_name = str(dtype).removeprefix("torch.") if dtype else None
+        reply = self.ask("make", name=name, device=on, dtype=dtype_name, seed=self.seed, **arguments)
+        return StudentModule(self, reply, self.doing)
+
+
+class StudentModule:
+    """One of the submission's modules, at arm's length; `arguments_after` are its constructor's arguments afterwards."""
+
+    def __init__(self, student: Student, reply: dict, text: str):
+        self.student = student
+        self.handle = reply["handle"]
+        self.text = text
+        self.arguments_after = (reply["args"], reply["kwargs"])
+        self.inputs_after: list[torch.Tensor] = []
+
+    def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """The one tensor that the module gives for `inputs`; Mismatch when it gives anything else."""
+        return self.outputs(*inputs, count=1)[0]
+
+    def outputs(self, *inputs: torch.Tensor, count: int) -> list[torch.Tensor]:
+        """The `count` tensors that the module gives for `inputs`, without gradients; Mismatch for anything else."""
+        self._describe(inputs)
+        reply = self._ask("call", inputs=list(inputs), seed=self.student.seed)
+        self.inputs_after = reply["inputs"]
+        return self._tensors(reply["outputs"], count)
+
+    def vjp(self, *inputs: torch.Tensor, count: int = 1) -> Gradients:
+        """Gradients of the outputs' product with random cotangents; shapes as the inputs and parameters."""
+        self._describe(inputs, "differentiated at")
+        reply = self._ask("vjp", inputs=list(inputs), seed=self.student.seed)
+        return Gradients(self._tensors(reply["outputs"], count), reply["inputs"], reply["parameters"])
+
+    def parameters(self) -> dict[str, torch.Tensor]:
+        """Every registered parameter by name."""
+        return self._ask("state", values=True)["parameters"]
+
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shape of every registered parameter; nothing is copied, so meta devices and large networks are fine."""
+        return [tuple(shape) for shape in self._ask("state", values=False)["parameters"].values()]
+
+    def load(self, parameters: dict[str, torch.Tensor]) -> None:
+        """Copy values into the parameters of these names."""
+        self._ask("load", parameters=parameters)
+
+    def train(self) -> StudentModule:
+        """Switch to train mode."""
+        self._ask("mode", training=True)
+        return self
+
+    def eval(self) -> StudentModule:
+        """Switch to eval mode."""
+        self._ask("mode", training=False)
+        return self
+
+    def _ask(self, operation: str, **fields) -> dict:
+        return self.student.ask(operation, handle=self.handle, **fields)
+
+    def _describe(self, inputs, verb: str = "called with") -> None:
+        shapes = ", ".join(_value_text(value) for value in inputs)
+        self.student.doing = f"{self.text} {verb} {shapes}"
+
+    def _tensors(self, outputs, count: int) -> list[torch.Tensor]:
+        values = outputs if isinstance(outputs, list) else [outputs]
+        if len(values) != count or not all(isinstance(value, torch.Tensor) for value in values):
+            expected = "one tensor" if count == 1 else f"a tuple of {count} tensors"
+            raise Mismatch(came=_value_text(outputs), expected=expected)
+        return values
+
+
+def _copy(value):
+    return list(value) if isinstance(value, (list, tuple)) else value
+
+
+def _call_text(name: str, args: tuple, kwargs: dict) -> str:
+    words = [_value_text(value) for value in args] + [f"{key}={_value_text(value)}" for key, value in kwargs.items()]
+    return f"{name}({', '.join(words)})"
+
+
+def _value_text(value) -> str:
+    if isinstance(value, torch.Tensor):
+        dtype = "" if value.dtype == torch.float32 else f", {str(value.dtype).removeprefix('torch.')}"
+        return f"a tensor of shape {tuple(value.shape)}{dtype}"
+    if isinstance(value, list) and any(isinstance(item, torch.Tensor) for item in value):
+        return f"a tuple of {len(value)} values: " + ", ".join(_value_text(item) for item in value[:4])
+    return repr(value)[:120]

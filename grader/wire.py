@@ -1,0 +1,114 @@
+"""Frames between the judge and a sandboxed child: JSON and safetensors, never pickle, parsed strictly.
+
+A frame is two big-endian lengths (4 bytes of JSON, 8 bytes of tensors), then both parts. In the
+JSON, a tensor is {"tensor": n} (the n-th of the blob) or {"meta": [shape], "dtype": name}.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import time
+
+import safetensors.torch
+import torch
+
+HEADER = struct.Struct(">IQ")
+JSON_LIMIT = 1 << 20  # bytes
+BLOB_LIMIT = 1 << 28  # bytes
+DTYPES = {str(d).removeprefix("torch."): d for d in (
+    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16,
+    torch.int8, torch.uint8, torch.bool,
+)}
+
+
+class Broken(Exception):
+    """The other side is gone, silent, or sends what is no frame; the text says which."""
+
+
+def send(connection: socket.socket, message: dict, deadline: float | None = None) -> None:
+    """Send one message of plain values and tensors; Broken when the other side does not take it in time."""
+    tensors: dict[str, torch.Tensor] = {}
+    head = json.dumps(_encode(message, tensors), allow_nan=True).encode()
+    blob = safetensors.torch.save(tensors) if tensors else b""
+    try:
+        _set_deadline(connection, deadline)
+        connection.sendall(HEADER.pack(len(head), len(blob)) + head + blob)
+    except TimeoutError:
+        raise Broken("no answer in time") from None
+    except OSError as error:
+        raise Broken(f"the connection closed ({error.strerror})") from None
+
+
+def receive(connection: socket.socket, deadline: float | None = None) -> dict:
+    """Receive one message; Broken when none comes before `deadline` (time.monotonic), or it is malformed or too large."""
+    head_length, blob_length = HEADER.unpack(_read(connection, HEADER.size, deadline))
+    if head_length > JSON_LIMIT or blob_length > BLOB_LIMIT:
+        raise Broken(f"an answer of {head_length + blob_length:,} bytes is too large")
+    head = _read(connection, head_length, deadline)
+    blob = _read(connection, blob_length, deadline)
+    try:
+        tensors = safetensors.torch.load(bytes(blob)) if blob_length else {}
+        message = _decode(json.loads(bytes(head)), tensors)
+    except (ValueError, KeyError, TypeError, RecursionError, RuntimeError, safetensors.SafetensorError) as error:
+        raise Broken(f"an answer that cannot be read ({type(error).__name__})") from None
+    if not isinstance(message, dict):
+        raise Broken("an answer that is no message")
+    return message
+
+
+def _read(connection: socket.socket, count: int, deadline: float | None) -> bytearray:
+    buffer = bytearray(count)
+    view, received = memoryview(buffer), 0
+    while received < count:
+        _set_deadline(connection, deadline)  # for every piece: a slow drip must not outlast it
+        try:
+            size = connection.recv_into(view[received:])
+        except TimeoutError:
+            raise Broken("no answer in time") from None
+        except OSError as error:
+            raise Broken(f"the connection closed ({error.strerror})") from None
+        if size == 0:
+            raise Broken("the connection closed")
+        received += size
+    return buffer
+
+
+def _set_deadline(connection: socket.socket, deadline: float | None) -> None:
+    if deadline is None:
+        connection.settimeout(None)
+        return
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise Broken("no answer in time")
+    connection.settimeout(left)
+
+
+def _encode(value, tensors: dict[str, torch.Tensor]):
+    if isinstance(value, torch.Tensor):
+        if value.is_meta:
+            return {"meta": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
+        tensors[str(len(tensors))] = value.detach().cpu().contiguous()
+        return {"tensor": len(tensors) - 1}
+    if isinstance(value, dict):
+        return {"map": {str(key): _encode(item, tensors) for key, item in value.items()}}
+    if isinstance(value, (list, tuple)):
+        return [_encode(item, tensors) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"a {type(value).__name__} cannot cross the wall")
+
+
+def _decode(value, tensors: dict[str, torch.Tensor]):
+    if isinstance(value, list):
+        return [_decode(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"tensor"}:
+        return tensors[str(value["tensor"])]
+    if value.keys() == {"meta", "dtype"}:
+        return torch.empty([int(size) for size in value["meta"]], dtype=DTYPES[value["dtype"]], device="meta")
+    if value.keys() == {"map"}:
+        return {str(key): _decode(item, tensors) for key, item in value["map"].items()}
+    raise ValueError("unknown value")

@@ -1,0 +1,151 @@
+"""The pictures: what they show, that nothing overlaps, and what is refused."""
+
+import itertools
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+import viz
+from data_utils import SyntheticPets
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    pets = SyntheticPets(6, 32, seed=1)
+    return tuple(torch.stack(part) for part in zip(*(pets[i] for i in range(6))))
+
+
+def texts(figure):
+    figure.draw_without_rendering()
+    return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+
+
+def words(figure):
+    return "\n".join(text.get_text() for text in texts(figure))
+
+
+def assert_nothing_overlaps(figure):
+    boxes = [(text.get_text(), text.get_window_extent()) for text in texts(figure)]
+    for (one, box), (other, its_box) in itertools.combinations(boxes, 2):
+        assert not box.padded(-1).overlaps(its_box), f"{one!r} lies on {other!r}"
+
+
+def test_unet_has_the_shape_of_every_level():
+    figure = viz.draw_unet()
+    assert isinstance(figure, Figure)
+    shown = words(figure)
+    for level, channels in enumerate((64, 128, 256, 512)):
+        side = (200, 100, 50, 25)[level]
+        assert shown.count(f"({channels}, {side}, {side})") == 2  # encoder and decoder
+    assert "(3, 200, 200)" in shown and "(1, 200, 200)" in shown and "(1024, 12, 12)" in shown
+    assert shown.count("skip\n") + shown.endswith("skip") >= 4
+    assert "12×12 doubles to 24×24" in shown and "a row and a column are missing" in shown
+    assert shown.count("missing") == 1  # 25 is the only odd size
+
+
+def test_unet_without_odd_sizes_has_no_note():
+    assert "missing" not in words(viz.draw_unet([8, 16], size=64))
+    shown = words(viz.draw_unet([8, 16], size=(65, 64), in_channels=1, out_channels=21))
+    assert "a row is missing" in shown and "column" not in shown
+    assert "(1, 65, 64)" in shown and "(21, 65, 64)" in shown
+
+
+@settings(deadline=None, max_examples=12)
+@given(st.lists(st.integers(1, 2048), min_size=1, max_size=7), st.integers(0, 900), st.integers(0, 900))
+def test_unet_text_never_overlaps(features, height, width):
+    least = 2 ** len(features)
+    figure = viz.draw_unet(features, (least + height, least + width))
+    assert_nothing_overlaps(figure)
+    inside = figure.bbox.padded(1)
+    boxes = [patch.get_window_extent() for axes in figure.axes for patch in axes.patches if "Box" in type(patch).__name__]
+    assert len(boxes) == 2 * len(features) + 3
+    for text in texts(figure):
+        extent = text.get_window_extent()
+        assert inside.x0 <= extent.x0 and extent.x1 <= inside.x1 and inside.y0 <= extent.y0 and extent.y1 <= inside.y1
+        for box in boxes:  # a text lies in a box or beside it, never across its edge
+            within = box.x0 <= extent.x0 and extent.x1 <= box.x1 and box.y0 <= extent.y0 and extent.y1 <= box.y1
+            assert within or not box.overlaps(extent), text.get_text()
+
+
+def test_unet_refuses_what_cannot_be_drawn():
+    for wrong in ({"features": []}, {"features": [8, 0]}, {"in_channels": 0}):
+        with pytest.raises(ValueError, match="for example features="):
+            viz.draw_unet(**wrong)
+    with pytest.raises(ValueError, match="must be 16 or more for 4 levels"):
+        viz.draw_unet(size=(200, 15))
+
+
+def test_pairs(pairs):
+    images, masks = pairs
+    figure = viz.show_pairs(images, masks, count=3)
+    assert [len(axes.images) for axes in figure.axes] == [1] * 6
+    assert words(figure).count("pet ") == 3 and f"{float(masks[0].mean()):.0%}" in words(figure)
+    assert len(viz.show_pairs(images, masks, count=50).axes) == 12
+    assert_nothing_overlaps(figure)
+
+
+def test_predictions_have_scores_and_a_key(pairs):
+    images, masks = pairs
+    logits = 20 * masks - 10
+    logits[1] = -10
+    figure = viz.show_predictions(images, masks, logits.requires_grad_(), count=2)
+    shown = words(figure)
+    assert "IoU 1.00" in shown and "IoU 0.00" in shown
+    for name in ("true positive", "false positive", "false negative"):
+        assert name in shown
+    assert_nothing_overlaps(figure)
+
+
+def test_predictions_paint_each_outcome():
+    image, mask, logits = torch.full((1, 3, 2, 2), 0.5), torch.zeros(1, 1, 2, 2), torch.full((1, 1, 2, 2), -9.0)
+    mask[0, 0, 0] = 1
+    logits[0, 0, :, 0] = 9  # columns: pet by prediction, rows: pet by mask
+    figure = viz.show_predictions(image, mask, logits)
+    painted = figure.axes[2].images[0].get_array()
+    assert len({tuple(painted[y, x].round(3).tolist()) for y in range(2) for x in range(2)}) == 4
+    for (y, x), name in {(0, 0): "true positive", (1, 0): "false positive", (0, 1): "false negative"}.items():
+        colour = torch.tensor(matplotlib.colors.to_rgb(viz.OUTCOMES[name]))
+        assert (torch.tensor(painted[y, x]) - colour).abs().max() < 0.2
+
+
+def test_feature_maps(pairs):
+    images, _ = pairs
+    features = torch.randn(1, 12, 7, 5, requires_grad=True).half()
+    figure = viz.show_feature_maps(features, images[0], count=6, title="encoder 1")
+    assert sum(bool(axes.images) for axes in figure.axes if axes.get_visible()) == 7
+    assert "encoder 1" in words(figure) and "(1, 12, 7, 5)" in words(figure)
+    assert_nothing_overlaps(figure)
+    figure = viz.show_feature_maps(features[:, :2])
+    assert sum(bool(axes.images) for axes in figure.axes if axes.get_visible()) == 2
+    with pytest.raises(ValueError, match=r"features\[:1\]"):
+        viz.show_feature_maps(torch.zeros(2, 3, 4, 4))
+
+
+def test_shapes_and_normalised_pictures_are_refused(pairs):
+    images, masks = pairs
+    with pytest.raises(ValueError, match=r"image\[None\]"):
+        viz.show_pairs(images[0], masks)
+    with pytest.raises(ValueError, match=r"masks \(5, 1, 32, 32\).*\(6, 1, 32, 32\)"):
+        viz.show_pairs(images, masks[:5])
+    with pytest.raises(ValueError, match="logits"):
+        viz.show_predictions(images, masks, masks[:, 0])
+    with pytest.raises(ValueError, match=r"images \* std \+ mean"):
+        viz.show_pairs((images - 0.45) / 0.22, masks)
+
+
+def test_no_figure_is_left_open(pairs):
+    plt.close("all")
+    viz.draw_unet([8], 16)
+    viz.show_pairs(*pairs)
+    viz.show_predictions(*pairs, pairs[1])
+    viz.show_feature_maps(torch.zeros(1, 1, 4, 4))
+    assert plt.get_fignums() == []
