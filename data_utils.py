@@ -254,7 +254,8 @@ class _Dice:
     """Random numbers for one group of pictures, as float32 tensors with GROUP rows."""
 
     def __init__(self, seed: int, group: int):
-        self.rng = np.random.default_rng([seed, group])
+        # The group first: a seed above 2^32 fills two words, and [seed, group] would then repeat a smaller seed's stream.
+        self.rng = np.random.default_rng([group, seed])
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         return torch.from_numpy(self.rng.random((GROUP, *shape), dtype=np.float32)) * (high - low) + low

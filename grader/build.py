@@ -85,7 +85,7 @@ class ClearTaskSolutions(ClearSolutions):
     The task comes from the nearest `# TODO Task 1.1:` comment above the region, in the same cell.
     """
 
-    code_stub = Dict(dict(python=f"# YOUR CODE HERE\n{NO_NAME_YET}")).tag(config=True)
+    code_stub = Dict({"python": f"# YOUR CODE HERE\n{NO_NAME_YET}"}).tag(config=True)
 
     def _replace_solution_region(self, cell, language):
         messages = stub_messages(cell.source) if cell.cell_type == "code" else []
@@ -156,16 +156,10 @@ def enclosing_name(source, line):
     names = []
     while nodes:
         kinds = (ast.ClassDef, ast.FunctionDef)
-        around = [n for n in nodes if isinstance(n, kinds) and n.lineno <= line <= last_line(n, nodes)]
-        names += [n.name for n in around]
+        around = [node for node in nodes if isinstance(node, kinds) and node.lineno <= line <= node.end_lineno]
+        names += [node.name for node in around]
         nodes = around[0].body if around else []
     return ".".join(names)
-
-
-def last_line(node, siblings):
-    """Return the last line that belongs to a node: comments after its last statement are still inside it."""
-    after = [n.lineno - 1 for n in siblings if n.lineno > node.lineno]
-    return min(after, default=10**9)
 
 
 # ---- reading and checking a source ----
@@ -235,7 +229,7 @@ def verify_marks(lab, cell):
 
 def verify_ids(lab, cell, rubric):
     """Every id of a cell is in the rubric; each region's TODO names a task of its cell, and each task has a region."""
-    for task in cell.tasks + HEADING.findall(cell.source) * (cell.kind == "markdown") + [cell.check] * bool(cell.check):
+    for task in ids_of(cell):
         if task not in rubric:
             mend = f"correct the id, or add task {task} to grader/rubric.toml."
             raise BuildError(lab.path, cell.line, f"task {task} is not in the rubric.", mend)
@@ -250,6 +244,12 @@ def verify_ids(lab, cell, rubric):
         if task not in named:
             mend = f"write `# TODO Task {task}: …` above one of the cell's regions, or drop the id from the cell's mark."
             raise BuildError(lab.path, cell.line, f"the cell says task {task}, but no TODO in it does.", mend)
+
+
+def ids_of(cell):
+    """Return every task id that a cell claims: as a task cell, as a check cell, or in its headings."""
+    headings = HEADING.findall(cell.source) if cell.kind == "markdown" else []
+    return [*cell.tasks, *headings, *([cell.check] if cell.check else [])]
 
 
 def verify_check(lab, cell):
@@ -268,7 +268,8 @@ def verify_agreement(lab, rubric):
         if cell.kind == "markdown":
             places["headings `## Task …`"] += HEADING.findall(cell.source)
         places["task cells"] += cell.tasks
-        places["check cells"] += [cell.check] * bool(cell.check)
+        if cell.check:
+            places["check cells"].append(cell.check)
     wanted = sorted(task for task, entry in rubric.items() if entry.notebook == lab.name)
     for place, ids in places.items():
         if sorted(ids) != wanted:

@@ -115,7 +115,7 @@ def repository_files(root):
 def git(command):
     """Run git and return what it answered; a missing git is a ReleaseError."""
     try:
-        return subprocess.run(command, capture_output=True, text=True)
+        return subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise ReleaseError("git is not installed or not on the PATH. To mend it: install git.") from None
 

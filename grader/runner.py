@@ -6,11 +6,11 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .expect import Mismatch
 from .rubric import Task
-from .student import NotJudged, Student, StudentError
+from .student import JudgeFault, NoAnswer, NotJudged, Student, StudentError
 
 PUBLIC, HIDDEN = "grader.checks", "solutions.checks"
 
@@ -39,7 +39,6 @@ class Outcome:
     passed: bool | None
     message: str = ""
     seconds: float = 0.0
-    died: bool = field(default=False, repr=False)
 
 
 def checks_of(task: Task, hidden: bool = False) -> list[Check]:
@@ -73,6 +72,10 @@ def run_check(check: Check, student: Student) -> Outcome:
         return Outcome(check, False, message_of(check, student.doing, mismatch.came, mismatch.expected))
     except StudentError as error:
         return Outcome(check, False, message_of(check, student.doing, str(error), "no exception"))
+    except NoAnswer as reason:
+        return Outcome(check, False, message_of(check, student.doing, str(reason), "an answer"))
+    except JudgeFault:
+        raise
     except Exception as fault:
         raise CheckFault(f"check {check.name}: {type(fault).__name__}: {fault}") from fault
     return Outcome(check, True)

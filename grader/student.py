@@ -13,11 +13,19 @@ import torch
 from .expect import Mismatch
 from .servant import Servant, StudentError
 
-__all__ = ["Gradients", "NotJudged", "Student", "StudentError", "StudentModule"]
+__all__ = ["Gradients", "JudgeFault", "NoAnswer", "NotJudged", "Student", "StudentError", "StudentModule"]
 
 
 class NotJudged(Exception):
     """This check says nothing about this submission (an earlier task is at fault); it is left out of the marks."""
+
+
+class JudgeFault(Exception):
+    """The kit's own machinery failed; the submission is not to blame."""
+
+
+class NoAnswer(Exception):
+    """The submission's process gives no answer, a broken one or a late one; the text says which."""
 
 
 @dataclass
@@ -73,6 +81,7 @@ class StudentModule:
         self.text = text
         self.arguments_after = (reply["args"], reply["kwargs"])
         self.inputs_after: list[torch.Tensor] = []
+        self.on_meta = False
 
     def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
         """The one tensor that the module gives for `inputs`; Mismatch when it gives anything else."""
@@ -81,6 +90,7 @@ class StudentModule:
     def outputs(self, *inputs: torch.Tensor, count: int) -> list[torch.Tensor]:
         """The `count` tensors that the module gives for `inputs`, without gradients; Mismatch for anything else."""
         self._describe(inputs)
+        self.on_meta = any(x.is_meta for x in inputs)
         reply = self._ask("call", inputs=list(inputs), seed=self.student.seed)
         self.inputs_after = reply["inputs"]
         return self._tensors(reply["outputs"], count)
@@ -88,6 +98,7 @@ class StudentModule:
     def vjp(self, *inputs: torch.Tensor, count: int = 1) -> Gradients:
         """Gradients of the outputs' product with random cotangents; shapes as the inputs and parameters."""
         self._describe(inputs, "differentiated at")
+        self.on_meta = False
         reply = self._ask("vjp", inputs=list(inputs), seed=self.student.seed)
         return Gradients(self._tensors(reply["outputs"], count), reply["inputs"], reply["parameters"])
 
@@ -125,6 +136,9 @@ class StudentModule:
         if len(values) != count or not all(isinstance(value, torch.Tensor) for value in values):
             expected = "one tensor" if count == 1 else f"a tuple of {count} tensors"
             raise Mismatch(came=_value_text(outputs), expected=expected)
+        odd = [v for v in values if not v.is_floating_point() or v.is_meta is not self.on_meta]
+        if odd:
+            raise Mismatch(came=f"a {odd[0].dtype} tensor on {odd[0].device}", expected="floating point, on the input's device")
         return values
 
 

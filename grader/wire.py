@@ -89,7 +89,7 @@ def _encode(value, tensors: dict[str, torch.Tensor]):
     if isinstance(value, torch.Tensor):
         if value.is_meta:
             return {"meta": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
-        tensors[str(len(tensors))] = value.detach().cpu().contiguous()
+        tensors[str(len(tensors))] = value.detach().cpu().contiguous().clone()  # safetensors refuses shared memory
         return {"tensor": len(tensors) - 1}
     if isinstance(value, dict):
         return {"map": {str(key): _encode(item, tensors) for key, item in value.items()}}
@@ -106,9 +106,15 @@ def _decode(value, tensors: dict[str, torch.Tensor]):
     if not isinstance(value, dict):
         return value
     if value.keys() == {"tensor"}:
-        return tensors[str(value["tensor"])]
+        return _known_dtype(tensors[str(value["tensor"])])
     if value.keys() == {"meta", "dtype"}:
         return torch.empty([int(size) for size in value["meta"]], dtype=DTYPES[value["dtype"]], device="meta")
     if value.keys() == {"map"}:
         return {str(key): _decode(item, tensors) for key, item in value["map"].items()}
     raise ValueError("unknown value")
+
+
+def _known_dtype(tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.dtype not in DTYPES.values():
+        raise ValueError(f"a tensor of {tensor.dtype}")
+    return tensor

@@ -51,7 +51,8 @@ def find_lab_files():
             "REPO_URL is empty, so Colab cannot fetch the lab's files. "
             "Write the address of your course's repository between the quotes above and run this cell again."
         )
-    git = subprocess.run(["git", "clone", "--depth", "1", REPO_URL, str(clone)], capture_output=True, text=True)
+    command = ["git", "clone", "--depth", "1", REPO_URL, str(clone)]
+    git = subprocess.run(command, capture_output=True, text=True, check=False)
     if git.returncode != 0 or not (clone / "data_utils.py").exists():
         raise RuntimeError(f"Fetching {REPO_URL} gave no data_utils.py. {git.stderr.strip()} Check REPO_URL above.")
     return clone
@@ -105,7 +106,7 @@ print(f"seed {SEED}, device {device}")
 # you see real cats and dogs. Everything below works with both.
 
 # %%
-loaders = make_loaders(size=200, batch_size=8, count=64)
+loaders = make_loaders(size=200, batch_size=8, count=40)
 images, masks = next(iter(loaders.val))
 print("images", tuple(images.shape), "from", round(images.min().item(), 2), "to", round(images.max().item(), 2))
 print("masks ", tuple(masks.shape), "with the values", masks.unique().tolist())
@@ -253,7 +254,7 @@ check("1.1")
 # **What can go wrong**
 #
 # * *The picture shrinks by 2 in each convolution*: the padding is missing.
-# * *"expected input to have 3 channels, but got 64"*: the second convolution starts from `in_channels` again.
+# * *"expected input[…] to have 3 channels, but got 64 channels"*: the second convolution starts from `in_channels` again.
 # * *The two outputs are swapped*: features first, then pooled. The code runs with them swapped, but the skip is then too small.
 # * *The pool reads `x`*: it must read the features, otherwise the next level never sees your convolutions.
 # * *In-place operations*: `nn.ReLU(inplace=True)` right after a BatchNorm or convolution is fine, nobody else holds that tensor.
@@ -486,13 +487,13 @@ check("1.3")
 #
 # **Shapes**, for a 200×200 picture:
 #
-# | level | skip (features) | pooled | decoder output |
+# | level | skip (features) | pooled | on the way up |
 # |---|---|---|---|
 # | 1 | 64 × 200 × 200 | 64 × 100 × 100 | 64 × 200 × 200 |
 # | 2 | 128 × 100 × 100 | 128 × 50 × 50 | 128 × 100 × 100 |
 # | 3 | 256 × 50 × 50 | 256 × 25 × 25 | 256 × 50 × 50 |
 # | 4 | 512 × **25** × **25** | 512 × **12** × **12** | 512 × **25** × **25** |
-# | bottleneck | 1024 × 12 × 12 | | |
+# | bottleneck | | | 1024 × 12 × 12 |
 # | head | | | 1 × 200 × 200 |
 
 # %% [markdown]
@@ -508,9 +509,9 @@ check("1.4")
 # %% [markdown]
 # **What can go wrong**
 #
-# * *"Sizes of tensors must match"* or *"expected input to have 1024 channels"*: the skips come in the wrong order.
+# * *"Sizes of tensors must match"* or *"expected input[…] to have 1024 channels"*: the skips come in the wrong order.
 # * *The bottleneck is forgotten*, or gets the features of the last encoder instead of its pooled output.
-# * *The skips are collected in `self`*: the next call then finds those of the last one, and their memory is never freed.
+# * *The skips are collected in `self`*: the next call then finds those of the last one, and their memory stays taken.
 #   Use a local variable.
 # * *`x.cuda()` in `forward`*: the picture already lies where the caller wants it.
 # * *`torch.sigmoid` at the end*: return the logits.

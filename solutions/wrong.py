@@ -7,12 +7,12 @@ import ast
 import re
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import jupytext
 
-LABS = Path(__file__).parent
-MARK = re.compile(r"^\s*### (BEGIN|END) SOLUTION\n?", re.MULTILINE)
+from solutions.reference import HERE, MARKS, reference_source
+
+__all__ = ["WRONG", "Wrong", "reference_source", "wrong_source"]
 
 
 @dataclass(frozen=True)
@@ -30,25 +30,20 @@ class Wrong:
 
 
 @cache
-def reference_cells() -> tuple[tuple[frozenset, str], ...]:
+def _cells() -> tuple[tuple[frozenset, str], ...]:
     """Every definition cell (`export` or `task`) of `solutions/lab_*.py`, in order, as (its task ids, its code)."""
     cells = []
-    for path in sorted(LABS.glob("lab_*.py")):
+    for path in sorted(HERE.glob("lab_*.py")):
         for cell in jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent").cells:
             if cell.cell_type == "code" and ("export" in cell.metadata or "task" in cell.metadata):
                 tasks = frozenset(re.findall(r"\d+\.\d+", cell.metadata.get("task", "")))
-                cells.append((tasks, MARK.sub("", cell.source + "\n")))
+                cells.append((tasks, MARKS.sub("", cell.source + "\n")))
     return tuple(cells)
-
-
-def reference_source() -> str:
-    """The reference as one plain module."""
-    return "\n\n".join(code for _, code in reference_cells())
 
 
 def wrong_source(wrong: Wrong) -> str:
     """The reference as one plain module, with the edits of `wrong` applied to the cells of its task."""
-    own = [code for tasks, code in reference_cells() if wrong.task in tasks]
+    own = [code for tasks, code in _cells() if wrong.task in tasks]
     for old, new in wrong.edits:
         found = [(number, span) for number, code in enumerate(own) for span in _places(code, old)]
         if len(found) != 1:
@@ -57,7 +52,7 @@ def wrong_source(wrong: Wrong) -> str:
         code = own[number]
         own[number] = code[:start] + new.replace("\n", _margin(code, start)) + code[end:]
     edited = iter(own)
-    return "\n\n".join(next(edited) if wrong.task in tasks else code for tasks, code in reference_cells())
+    return "\n\n".join(next(edited) if wrong.task in tasks else code for tasks, code in _cells())
 
 
 def _margin(code: str, position: int) -> str:

@@ -42,7 +42,7 @@ class DecoderBlock(nn.Module):
             raise ValueError(f"{upsampling=} is not in {self.UPS}")
         half = in_channels // 2
         if upsampling == "transpose":
-            self.up = nn.ConvTranspose2d(in_channels, half, 2, 2, bias=False)
+            self.up = nn.ConvTranspose2d(in_channels, half, 2, 2)
         else:
             self.up = nn.Sequential(
                 nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),

@@ -43,10 +43,10 @@ class DoubleConv(nn.Module):
 class EncoderBlock(nn.Module):
     def __init__(self, in_channels, out_channels, *, batch_norm=True):
         super().__init__()
-        self.double = DoubleConv(in_channels, out_channels, batch_norm=batch_norm)
+        self.pair = DoubleConv(in_channels, out_channels, batch_norm=batch_norm)
 
     def forward(self, x):
-        x = self.double(x)
+        x = self.pair(x)
         return x, F.max_pool2d(x, 2)
 
 
@@ -62,7 +62,7 @@ class DecoderBlock(nn.Module):
         else:
             raise ValueError(upsampling)
         self.b = nn.Parameter(torch.zeros(half))
-        self.double = DoubleConv(half + skip_channels, out_channels, batch_norm=batch_norm)
+        self.pair = DoubleConv(half + skip_channels, out_channels, batch_norm=batch_norm)
 
     def forward(self, x, skip_features):
         if self.upsampling == "transpose":
@@ -71,7 +71,7 @@ class DecoderBlock(nn.Module):
             x = F.conv2d(F.interpolate(x, scale_factor=2, mode="bilinear"), self.w, self.b)
         h, w = skip_features.shape[2:]
         x = F.pad(x, (0, w - x.shape[3], 0, h - x.shape[2]))
-        return self.double(torch.cat((skip_features, x), 1))
+        return self.pair(torch.cat((skip_features, x), 1))
 
 
 class UNet(nn.Module):

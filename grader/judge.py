@@ -1,0 +1,372 @@
+"""Marks submissions: runs every check on this side of the wall, the submission's code on the other.
+
+A check that gets no answer, a broken one or a late one fails by name; a fault of the kit itself
+leaves the task ungraded, never at zero and never at full marks.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+
+import torch
+
+from . import sandbox, wire
+from .definitions import Source
+from .rubric import Limits, Task, load_rubric, select
+from .runner import Check, CheckFault, Outcome, checks_of, run_check
+from .student import JudgeFault, NoAnswer, Student, StudentError
+from .submissions import Submission, Unreadable
+
+START_SECONDS = 120  # for importing torch in the warm process, on a slow disk
+
+
+class Zygote:
+    """The warm process and its control socket; forks children and reaps them."""
+
+    def __init__(self, found: dict[str, bool]):
+        mine, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "grader.zygote", str(theirs.fileno()), json.dumps(found)]
+        self.log = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            sandbox.wrapped(command, found),
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            env=_plain_environment(),
+            cwd=tempfile.gettempdir(),
+        )
+        theirs.close()
+        self.control = mine
+        self._exchange(None, START_SECONDS)
+
+    def fork(self, config: dict) -> tuple[socket.socket, dict]:
+        """A fresh child: its socket, and its process number and scratch folder."""
+        mine, theirs = socket.socketpair()
+        with theirs:
+            wire.send(self.control, {"fork": config})
+            socket.send_fds(self.control, [b"f"], [theirs.fileno()])
+            return mine, self._exchange(None, 30)
+
+    def reap(self, child: dict) -> dict:
+        """End a child; how it ended, and the most memory it used."""
+        return self._exchange({"reap": child["pid"], "scratch": child["scratch"]}, 30)
+
+    def close(self) -> None:
+        """End the warm process and, with it, every child."""
+        self.control.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
+
+    def _exchange(self, message: dict | None, seconds: float) -> dict:
+        try:
+            if message is not None:
+                wire.send(self.control, message)
+            return wire.receive(self.control, time.monotonic() + seconds)
+        except wire.Broken as reason:
+            self.log.seek(0)
+            log = self.log.read()[-2000:].decode(errors="replace")
+            raise JudgeFault(f"the warm process is gone ({reason}): {log}") from None
+
+
+def _plain_environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH") if name in os.environ}
+    return {
+        **kept, "PYTHONPATH": str(sandbox.ROOT), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1", "MPLBACKEND": "agg", "MPLCONFIGDIR": "/tmp", "HOME": "/tmp", "PYTHONHASHSEED": "0",
+    }
+
+
+class Child:
+    """One task of one submission, on the other side: a transport for `Student`.
+
+    It forks anew when the last process died, as long as the task's time is not used up.
+    """
+
+    def __init__(self, zygote: Zygote, sources: list[Source], stand_ins: str, limits: Limits, device: str):
+        self.zygote = zygote
+        self.limits = limits
+        self.config = {
+            "sources": [asdict(source) for source in sources],
+            "stand_ins": stand_ins,
+            "limits": {**asdict(limits), "device": device},
+        }
+        self.connection: socket.socket | None = None
+        self.process: dict = {}
+        self.notes: list[str] = []
+        self.deadline = time.monotonic() + limits.wall_seconds
+
+    def answer(self, operation: str, fields: dict) -> dict:
+        """One request; StudentError when the submission raises, NoAnswer when nothing sensible comes back."""
+        try:
+            if self.connection is None:
+                self._start()
+            wire.send(self.connection, {"operation": operation, "fields": fields}, self.deadline)
+            reply = wire.receive(self.connection, self.deadline)
+            return self._understood(operation, reply)
+        except wire.Broken as reason:
+            raise NoAnswer(self._end(str(reason))) from None
+
+    def close(self) -> None:
+        """End the process."""
+        if self.connection is not None:
+            self._end("")
+
+    def _start(self) -> None:
+        if time.monotonic() >= self.deadline:
+            raise wire.Broken("no answer in time")
+        self.connection, self.process = self.zygote.fork(self.config)
+        try:
+            entered = wire.receive(self.connection, time.monotonic() + START_SECONDS)
+        except wire.Broken as reason:
+            raise JudgeFault(f"a child never came up ({reason})") from None
+        if entered != {"entered": True}:  # sent before any line of the submission runs
+            raise JudgeFault(f"a child could not be walled in: {entered}")
+        notes = wire.receive(self.connection, self.deadline).get("notes")
+        if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+            raise wire.Broken("an answer that is no message")
+        self.notes = [note[:500] for note in notes[:50]]
+
+    def _understood(self, operation: str, reply: dict) -> dict:
+        error, value = reply.get("error"), reply.get("value")
+        if isinstance(error, list) and len(error) == 3 and all(isinstance(part, str) for part in error):
+            raise StudentError(*(part[:500] for part in error))
+        if not isinstance(value, dict) or not _well_formed(operation, value):
+            raise wire.Broken("an answer that is no message")
+        return value
+
+    def _end(self, reason: str) -> str:
+        if self.connection is None:
+            return reason
+        self.connection.close()
+        self.connection = None
+        ended = self.zygote.reap(self.process)
+        return _reason(reason, ended["code"], self.limits)
+
+
+def _well_formed(operation: str, value: dict) -> bool:
+    """Whether a reply has the parts that this operation's reply has."""
+    parts = {
+        "make": {"handle": int, "args": list, "kwargs": dict},
+        "call": {"outputs": object, "inputs": list},
+        "vjp": {"outputs": object, "inputs": list, "parameters": dict},
+        "state": {"parameters": dict, "buffers": dict},
+    }.get(operation, {})
+    if not all(isinstance(value.get(name), kind) and name in value for name, kind in parts.items()):
+        return False
+    gradients = [*value["inputs"], *value["parameters"].values()] if operation == "vjp" else []
+    tensors = value["inputs"] if operation == "call" else []
+    return all(g is None or isinstance(g, torch.Tensor) for g in gradients) and all(
+        isinstance(t, torch.Tensor) for t in tensors
+    )
+
+
+def _reason(reason: str, code: int, limits: Limits) -> str:
+    if reason == "no answer in time":
+        return f"no answer within {limits.wall_seconds:g} s for this task: an endless loop?"
+    if code in (-signal.SIGXCPU, -signal.SIGKILL) and reason.startswith("the connection closed"):
+        return f"the process was ended: more than {limits.cpu_seconds} s of CPU time or too much memory"
+    if code < 0:
+        return f"the process was ended by {signal.Signals(-code).name}"
+    return f"the process ended itself or its answers: {reason}" if reason else ""
+
+
+class Judge:
+    """Marks submissions one at a time; use it in a `with` block.
+
+    Raises ValueError for an unknown task or device, and sandbox.TooOpen below the floor of isolation.
+    """
+
+    def __init__(self, only: list[str] | None = None, insecure: bool = False, device: str = "cpu"):
+        if device not in ("cpu", "cuda"):
+            raise ValueError(f'device is "cpu" or "cuda", not {device!r}')
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("device is cuda, but torch sees no GPU here; use --device cpu")
+        self.device = device
+        self.tasks = select(only)
+        self.rungs = sandbox.rungs(device)
+        self.isolation = sandbox.isolation(self.rungs, insecure)
+        self.checks = {task.id: checks_of(task) + checks_of(task, hidden=True) for task in load_rubric().values()}
+        self.zygote: Zygote | None = None
+
+    def __enter__(self) -> Judge:
+        torch.set_num_threads(1)  # the comparisons are small, and the other core is the submission's
+        self.zygote = Zygote(self.rungs)
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.zygote.close()
+
+    def grade(self, submission: Submission) -> dict:
+        """Mark one submission; the result is the JSON of the report, and never an exception for what was handed in."""
+        started = time.monotonic()
+        result = {"path": str(submission.path), "student": submission.student, "tasks": {}, "isolation": self.isolation}
+        notes = submission.notes
+        try:
+            sources = submission.sources()
+            marks = self._marks(sources, notes)
+        except Unreadable as problem:
+            notes.append(str(problem))
+            marks = {task.id: _ungraded(task, str(problem)) for task in self.tasks}
+        except JudgeFault as fault:
+            notes.append(f"ungraded, by a fault of the judge: {fault}")
+            marks = {task.id: _ungraded(task, str(fault)) for task in self.tasks}
+            self._restart()
+        result["tasks"] = marks
+        result["notes"] = list(dict.fromkeys(notes))
+        return {**result, **_total(marks), "seconds": round(time.monotonic() - started, 3), "device": self.device}
+
+    def _marks(self, sources: list[Source], notes: list[str]) -> dict[str, dict]:
+        """Every task's marks; earlier tasks that this one builds on are run as well, when they are not asked for."""
+        wanted = {task.id for task in self.tasks}
+        needed = wanted | {earlier for task in self.tasks for earlier in task.builds_on}
+        marks: dict[str, dict] = {}
+        for task in load_rubric().values():
+            if task.id in needed:
+                marks[task.id] = self._mark(task, sources, "", notes)
+                failed = [id for id in task.builds_on if marks[id]["score"] != marks[id]["max_score"]]
+                if failed and marks[task.id]["score"] != marks[task.id]["max_score"]:
+                    marks[task.id] = self._carried_forward(task, sources, failed, marks[task.id], notes)
+        return {id: mark for id, mark in marks.items() if id in wanted}
+
+    def _carried_forward(self, task: Task, sources, failed: list[str], before: dict, notes: list[str]) -> dict:
+        """Mark the task again with the reference standing in for the failed earlier ones; the better mark counts."""
+        rubric = load_rubric()
+        names = [name for id in failed for name in rubric[id].names]
+        after = self._mark(task, sources, _stand_in_source(names), [])
+        if before["score"] is None or (after["score"] or 0) <= before["score"]:
+            return before
+        notes.append(f"{task.id} was marked with the reference's {', '.join(names)}: the slip in {', '.join(failed)} costs only there")
+        return {**after, "carried_forward": True}
+
+    def _mark(self, task: Task, sources: list[Source], stand_ins: str, notes: list[str]) -> dict:
+        child = Child(self.zygote, sources, stand_ins, task.limits, self.device)
+        outcomes = []
+        try:
+            for check in self.checks[task.id]:
+                outcomes.append(self._run(check, child, notes))
+        except CheckFault as fault:
+            notes.append(f"{task.id} is ungraded, by a fault of the check: {fault}")
+            return _ungraded(task, str(fault))
+        finally:
+            child.close()
+            notes += child.notes
+        return _marked(task, outcomes, notes)
+
+    def _run(self, check: Check, child: Child, notes: list[str]) -> Outcome:
+        started = time.monotonic()
+        student = Student(child)
+        outcome = run_check(check, student)
+        notes += student.notes
+        outcome.seconds = round(time.monotonic() - started, 4)
+        return outcome
+
+    def _restart(self) -> None:
+        self.zygote.close()
+        self.zygote = Zygote(self.rungs)
+
+
+def _stand_in_source(names: list[str]) -> str:
+    from solutions.reference import reference_source  # behind the wall's instructor side, and only here
+
+    return f"# {json.dumps(names)}\n{reference_source()}"
+
+
+def _marked(task: Task, outcomes: list[Outcome], notes: list[str]) -> dict:
+    """Points of the passed checks; those that do not apply leave their share to the others."""
+    judged = [outcome for outcome in outcomes if outcome.passed is not None]
+    for outcome in outcomes:
+        if outcome.passed is None:
+            notes.append(f"{task.id}: {outcome.check.name} was left out: {outcome.message}")
+    possible = sum(outcome.check.points for outcome in judged)
+    passed = sum(outcome.check.points for outcome in judged if outcome.passed)
+    score = task.points * passed / possible if possible else 0.0
+    return {
+        "status": "graded",
+        "score": math.floor(score * 100 + 0.5) / 100,
+        "max_score": task.points,
+        "carried_forward": False,
+        "checks": [_check_result(outcome) for outcome in judged],
+    }
+
+
+def _check_result(outcome: Outcome) -> dict:
+    check = outcome.check
+    return {
+        "name": check.name, "hidden": check.hidden, "passed": outcome.passed, "message": outcome.message,
+        "rule": check.rule, "hint": check.hint, "points": check.points, "seconds": outcome.seconds,
+    }
+
+
+def _ungraded(task: Task, reason: str) -> dict:
+    return {
+        "status": "ungraded", "score": None, "max_score": task.points, "carried_forward": False, "checks": [], "reason": reason,
+    }
+
+
+def _total(marks: dict[str, dict]) -> dict:
+    scores = [mark["score"] for mark in marks.values()]
+    known = [score for score in scores if score is not None]
+    status = "graded" if len(known) == len(scores) else "partly graded" if known else "ungraded"
+    return {
+        "status": status,
+        "score": round(sum(known), 2) if known else None,
+        "max_score": sum(mark["max_score"] for mark in marks.values()),
+    }
+
+
+def grade_all(
+    submissions: list[Submission],
+    jobs: int = 1,
+    only: list[str] | None = None,
+    device: str = "cpu",
+    insecure: bool = False,
+    progress: Callable[[dict], None] | None = None,
+) -> Iterator[dict]:
+    """Mark submissions with `jobs` judges side by side; results come as they are ready."""
+    for result in _in_turn(submissions, only, insecure, device) if jobs <= 1 else _side_by_side(
+        submissions, jobs, only, insecure, device
+    ):
+        if progress:
+            progress(result)
+        yield result
+
+
+def _in_turn(submissions: Iterable[Submission], *options) -> Iterator[dict]:
+    with Judge(*options) as judge:
+        for submission in submissions:
+            yield judge.grade(submission)
+
+
+def _side_by_side(submissions: list[Submission], jobs: int, *options) -> Iterator[dict]:
+    with ProcessPoolExecutor(jobs, initializer=_start_judge, initargs=options) as pool:
+        futures = [pool.submit(_grade_here, submission) for submission in submissions]
+        for future in as_completed(futures):
+            yield future.result()
+
+
+_judge: Judge | None = None
+
+
+def _start_judge(*options) -> None:
+    global _judge
+    _judge = Judge(*options).__enter__()
+
+
+def _grade_here(submission: Submission) -> dict:
+    return _judge.grade(submission)

@@ -1,0 +1,148 @@
+"""The warm process: imports torch once, then forks one sandboxed child for each submission and task.
+
+Started by the judge as `python -m grader.zygote FD RUNGS`. It holds no check and no solution, uses
+one thread and never touches CUDA. Requests on the control socket: {"fork": config} with the child's
+socket as a descriptor, {"reap": pid}.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+
+import torch
+
+from . import sandbox, wire
+from .definitions import Cell, Source, load
+from .servant import Servant, StudentError
+
+# What submissions import: before the fork it costs nothing, after it a file read each.
+COMMON = ["numpy", "matplotlib.pyplot", "torchvision", "torchvision.transforms.v2", "PIL.Image", "tqdm.auto",
+          "data_utils", "metrics", "viz", "torch.utils.data", "grader"]
+
+
+def main() -> None:
+    """Serve fork and reap requests until the judge closes the control socket."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    found = json.loads(sys.argv[2])
+    torch.set_num_threads(1)  # before any computation: a child of a process with a thread pool hangs
+    torch.set_num_interop_threads(1)
+    sandbox.prepare(found)
+    warm_up()
+    wire.send(control, {"ready": True})
+    while True:
+        try:
+            request = wire.receive(control)
+        except wire.Broken:
+            return
+        if "reap" in request:
+            wire.send(control, reap(request["reap"], request["scratch"]))
+        else:
+            _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+            wire.send(control, spawn(request["fork"], descriptors[0], found))
+            os.close(descriptors[0])
+
+
+def warm_up() -> None:
+    """Touch what children use, so that nothing is imported or allocated lazily behind the wall."""
+    for name in COMMON:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            print(f"note: {name} is not importable here: {error}", file=sys.stderr)
+    namespace = {"Block": _WarmBlock}
+    servant = Servant(namespace)
+    for device, dtype in (("meta", None), (None, "float64"), (None, None)):
+        block = servant.make("Block", [], {}, device, dtype, 0)["handle"]
+        x = torch.ones(1, 1, 8, 8, device=device, dtype=getattr(torch, dtype or "float32"))
+        servant.call(block, [x], 0)
+    servant.vjp(block, [x], 0)
+
+
+class _WarmBlock(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.down = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.BatchNorm2d(2), torch.nn.MaxPool2d(2))
+        self.up = torch.nn.ConvTranspose2d(2, 1, 2, stride=2)
+
+    def forward(self, x):
+        x = self.up(self.down(x))
+        x = torch.nn.functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+        return torch.sigmoid(torch.nn.functional.pad(x, (0, 1, 0, 1)))
+
+
+def spawn(config: dict, connection: int, found: dict) -> dict:
+    """Fork a child that serves on `connection`; the reply names its process and its scratch folder."""
+    scratch = tempfile.mkdtemp(prefix="unetlab-")
+    child = os.fork()
+    if child == 0:
+        try:
+            os.dup2(connection, 3)
+            live(scratch, config, found)
+        finally:
+            os._exit(0)
+    return {"pid": child, "scratch": scratch}
+
+
+def live(scratch: str, config: dict, found: dict) -> None:
+    """The child's whole life on the socket at descriptor 3; that the wall stands is said before any line of the submission runs."""
+    connection = socket.socket(fileno=3)
+    try:
+        sandbox.enter(scratch, config["limits"], found)
+    except BaseException as error:
+        wire.send(connection, {"fault": f"{type(error).__name__}: {error}"})
+        return
+    wire.send(connection, {"entered": True})
+    serve(connection, config)
+
+
+def reap(pid: int, scratch: str) -> dict:
+    """End a child, remove its scratch folder, and say how it ended."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+        _, status, usage = os.wait4(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        return {"code": 0, "memory_mb": 0.0}
+    shutil.rmtree(scratch, ignore_errors=True)
+    return {"code": os.waitstatus_to_exitcode(status), "memory_mb": usage.ru_maxrss / 1024}
+
+
+def serve(connection: socket.socket, config: dict) -> None:
+    """The child's life: load the submission, then answer requests until the socket closes."""
+    sources = [
+        Source(source["name"], [Cell(**cell) for cell in source["cells"]]) for source in config["sources"]
+    ]
+    loaded = load(sources, _stand_ins(config["stand_ins"]))
+    servant = Servant(loaded.namespace, config["limits"]["device"], loaded.missing)
+    wire.send(connection, {"notes": loaded.notes})
+    while True:
+        request = wire.receive(connection)
+        try:
+            reply = {"value": servant.answer(request["operation"], request["fields"])}
+        except StudentError as error:
+            reply = {"error": [error.type, error.message, error.where]}
+        except BaseException as error:  # SystemExit, KeyboardInterrupt: raised by the submission, like any other
+            reply = {"error": [type(error).__name__, str(error)[:400], ""]}
+        wire.send(connection, reply)
+
+
+def _stand_ins(source: str) -> dict:
+    """The reference's definitions of the names that stand in for the submission's own."""
+    if not source:
+        return {}
+    names = json.loads(source.splitlines()[0].removeprefix("# "))
+    namespace: dict = {"__name__": "stand_ins"}
+    exec(compile(source, "<stand-in>", "exec"), namespace)
+    return {name: namespace[name] for name in names}
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    main()

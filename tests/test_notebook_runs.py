@@ -1,0 +1,162 @@
+"""The notebooks run in a real kernel: the instructor's to the end, the student's up to its first TODO."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+pytest.importorskip("nbgrader", reason="the instructor's extra [grade] is not installed")
+nbclient = pytest.importorskip("nbclient", reason="the instructor's extra [grade] is not installed")
+
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+
+from grader import build
+
+ROOT = Path(__file__).resolve().parent.parent
+PETS = Path(os.environ.get("UNETLAB_DATA") or ROOT.parent / "shared" / "data")
+
+
+class ThisPython(KernelSpecManager):
+    """Finds one kernel: the Python that runs the tests, whatever kernels the machine has registered."""
+
+    def get_kernel_spec(self, kernel_name):
+        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=command, display_name="tests", language="python")
+
+
+def run(notebook, folder):
+    """Run a notebook in a folder and return it with its outputs; the first error ends the run, and is in the outputs."""
+    manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=ThisPython())
+    client = nbclient.NotebookClient(
+        notebook, km=manager, timeout=240, resources={"metadata": {"path": str(folder)}}, record_timing=False
+    )
+    try:
+        client.execute()
+    except nbclient.exceptions.CellExecutionError:
+        pass
+    return notebook
+
+
+def outputs(notebook, kind):
+    return [output for cell in notebook.cells for output in cell.get("outputs", []) if output.output_type == kind]
+
+
+def printed(notebook):
+    return "".join(output.text for output in outputs(notebook, "stream") if output.name == "stdout")
+
+
+def assert_ran_to_the_end(notebook):
+    assert [f"{error.ename}: {error.evalue}" for error in outputs(notebook, "error")] == []
+    assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
+    text = printed(notebook)
+    assert "features (1, 64, 200, 200)" in text
+    assert "output (1, 32, 25, 30)" in text
+    assert "31,037,633 parameters" in text
+    assert "logits (4, 1, 50, 70)" in text
+    # The numbers that the last text talks about: guesses, so far from a trained network's.
+    untrained = float(re.search(r"untrained\s+IoU ([\d.]+)", text)[1])
+    assert 0 <= untrained < 0.6
+    shown = [output for output in [*outputs(notebook, "execute_result"), *outputs(notebook, "display_data")]]
+    assert sum("image/png" in output.data for output in shown) == 6  # pairs, the U, three feature maps, predictions
+
+
+def assert_every_check_passes(notebook):
+    checks = [cell for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade")]
+    assert len(checks) == 4
+    for cell in checks:
+        html = "".join("".join(output.get("data", {}).get("text/html", "")) for output in cell.outputs)
+        assert "passed" in html, cell.source
+        assert "✗" not in html, cell.source
+
+
+@pytest.fixture
+def source():
+    return build.source_notebook(build.read_labs(ROOT)[0])
+
+
+def test_with_solutions_it_runs_to_the_end_on_the_drawn_pictures(source, monkeypatch):
+    monkeypatch.delenv("UNETLAB_DATA", raising=False)
+    ran = run(source, ROOT / "labs")
+    assert_ran_to_the_end(ran)
+    assert_every_check_passes(ran)
+
+
+@pytest.mark.skipif(
+    not list(PETS.glob("**/oxford-iiit-pet")), reason="no Oxford-IIIT Pet here: set UNETLAB_DATA to its folder"
+)
+def test_with_solutions_it_runs_to_the_end_on_real_pets(source, monkeypatch):
+    monkeypatch.setenv("UNETLAB_DATA", str(PETS))
+    assert_ran_to_the_end(run(source, ROOT / "labs"))
+
+
+def test_the_students_version_stops_at_the_first_todo_with_one_friendly_line():
+    notebook = nbformat.read(ROOT / "labs" / "01_unet.ipynb", as_version=4)
+    # Two folders down: the setup cell looks upwards for the lab's files.
+    ran = run(notebook, ROOT / "grader" / "checks")
+    errors = outputs(ran, "error")
+    assert [error.ename for error in errors] == ["NotImplementedError"]
+    assert errors[0].evalue == "Need to implement for Task 1.1: EncoderBlock.__init__"
+    assert len("\n".join(errors[0].traceback).splitlines()) <= 4
+    assert "seed 42, device" in printed(ran)
+
+
+def test_away_from_the_lab_the_setup_cell_says_what_to_do(tmp_path):
+    notebook = nbformat.read(ROOT / "labs" / "01_unet.ipynb", as_version=4)
+    notebook.cells = notebook.cells[:3]
+    errors = outputs(run(notebook, tmp_path), "error")
+    assert [error.ename for error in errors] == ["FileNotFoundError"]
+    assert "Keep this notebook in the folder labs/" in errors[0].evalue
+
+
+# ---- the setup cell on Colab, without a kernel ----
+
+
+def setup_code(address):
+    notebook = nbformat.read(ROOT / "labs" / "01_unet.ipynb", as_version=4)
+    (code,) = [cell.source for cell in notebook.cells if 'REPO_URL = ""' in cell.source]
+    return code.replace('REPO_URL = ""', f"REPO_URL = {address!r}")
+
+
+@pytest.fixture
+def colab(tmp_path, monkeypatch):
+    """A folder far from the lab where `google.colab` is importable."""
+    (tmp_path / "stand-in" / "google" / "colab").mkdir(parents=True)
+    (tmp_path / "stand-in" / "google" / "colab" / "__init__.py").write_text("")
+    content = tmp_path / "content"
+    content.mkdir()
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "stand-in"), *sys.path])
+    for name in [name for name in sys.modules if name.split(".")[0] == "google"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.chdir(content)
+    yield content
+    for name in [name for name in sys.modules if name.split(".")[0] == "google"]:
+        del sys.modules[name]
+
+
+def test_on_colab_an_empty_address_is_a_clear_message(colab):
+    with pytest.raises(ValueError, match="REPO_URL is empty.*address of your course's repository"):
+        exec(setup_code(""), {})
+
+
+def test_on_colab_a_failing_clone_is_a_clear_message(colab):
+    with pytest.raises(RuntimeError, match="Fetching .* gave no data_utils.py.*Check REPO_URL"):
+        exec(setup_code(str(colab / "nowhere")), {})
+
+
+def test_on_colab_the_lab_is_cloned_once_and_put_on_the_path(colab, tmp_path):
+    remote = tmp_path / "remote"
+    remote.mkdir()
+    (remote / "data_utils.py").write_text("")
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "lab"]):
+        subprocess.run(["git", "-C", str(remote), *identity, *command], check=True)
+    for _ in range(2):  # the second time it is found, not fetched
+        exec(setup_code(f"file://{remote.as_posix()}"), {})
+        assert sys.path[0] == str(colab / "unetlab")
+        assert (colab / "unetlab" / "data_utils.py").exists()
+    assert sys.path.count(str(colab / "unetlab")) == 1
