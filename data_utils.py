@@ -60,19 +60,7 @@ def make_loaders(
     folder = os.environ.get(DATA_VARIABLE)
     name = name or ("pets" if folder else "synthetic")
     size = 64 if size is None else size
-    if count is not None and count < 4:
-        raise ValueError(f"count={count} is too few: it is shared out to train, val and test; give 4 or more.")
-    if name == "synthetic":
-        count = 1000 if count is None else count
-        trainval = SyntheticPets(count, size, seed)
-        # Another stream of random numbers, so that the test pictures depend on neither count nor split.
-        test = SyntheticPets(count // 4, size, seed + 2**32)
-    elif name == "pets":
-        root = root or folder or "data"
-        trainval = _at_most(OxfordPets(root, "trainval", size, download=download), count, seed)
-        test = _at_most(OxfordPets(root, "test", size), count and count // 4, seed)
-    else:
-        raise ValueError(f"Unknown data set {name!r}: choose one of {', '.join(map(repr, DATASETS))}.")
+    trainval, test = _datasets(name, size, root or folder or "data", count, seed, download)
     train, val = split_trainval(trainval, seed=seed)
     # Workers that live on keep the decoded pictures of their first epoch.
     options = {"batch_size": batch_size, "num_workers": num_workers, "persistent_workers": num_workers > 0}
@@ -82,6 +70,23 @@ def make_loaders(
         DataLoader(val, **options),
         DataLoader(test, **options),
     )
+
+
+def _datasets(name, size, root, count, seed, download) -> tuple[Dataset, Dataset]:
+    """Training with validation, and test."""
+    if count is not None and count < 4:
+        raise ValueError(f"count={count} is too few: it is shared out to train, val and test; give 4 or more.")
+    if name == "synthetic":
+        count = 1000 if count is None else count
+        trainval = SyntheticPets(count, size, seed)
+        # Another stream of random numbers, so that the test pictures depend on neither count nor split.
+        test = SyntheticPets(count // 4, size, seed + 2**32)
+    elif name == "pets":
+        trainval = _at_most(OxfordPets(root, "trainval", size, download=download), count, seed)
+        test = _at_most(OxfordPets(root, "test", size), count and count // 4, seed)
+    else:
+        raise ValueError(f"Unknown data set {name!r}: choose one of {', '.join(map(repr, DATASETS))}.")
+    return trainval, test
 
 
 def split_trainval(dataset: Dataset, val_fraction: float = 0.2, seed: int = 42) -> tuple[Subset, Subset]:
@@ -238,10 +243,16 @@ class SyntheticPets(Dataset):
             )
         self.images = torch.empty(count, 3, size, size, dtype=torch.uint8)
         self.masks = torch.empty(count, 1, size, size, dtype=torch.bool)
-        for start in range(0, count, GROUP):
-            images, masks = _draw_group(size, seed, start // GROUP)
-            self.images[start : start + GROUP] = images[: count - start]
-            self.masks[start : start + GROUP] = masks[: count - start]
+        # Hundreds of small steps: a second thread gains nothing, and on a busy machine each step waits for it.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            for start in range(0, count, GROUP):
+                images, masks = _draw_group(size, seed, start // GROUP)
+                self.images[start : start + GROUP] = images[: count - start]
+                self.masks[start : start + GROUP] = masks[: count - start]
+        finally:
+            torch.set_num_threads(threads)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -348,7 +359,9 @@ def _place(cones: list, frame: dict[str, Tensor]) -> list:
         cos, sin, x = torch.cos(frame["tilt"]), torch.sin(frame["tilt"]), x * frame["mirror"]
         return (cos * x - sin * y) * frame["scale"] + frame["x"], (sin * x + cos * y) * frame["scale"] + frame["y"]
 
-    return [(*move(ax, ay), *move(bx, by), ra * frame["scale"], rb * frame["scale"]) for ax, ay, bx, by, ra, rb in cones]
+    return [
+        (*move(ax, ay), *move(bx, by), ra * frame["scale"], rb * frame["scale"]) for ax, ay, bx, by, ra, rb in cones
+    ]
 
 
 def _draw_layer(canvas: _Canvas, cones: list, frame: dict[str, Tensor]) -> Tensor:
@@ -391,7 +404,11 @@ def _leg(dice: _Dice, x, y, spread, floor, frame, front=True) -> list:
     bend = dice.uniform(-0.12, 0.12) + (0.0 if front else 0.15)
     knee = (x + foot_x) / 2 + bend, (y + floor) / 2 + 0.1 * forward
     toe = foot_x + 0.12 * frame["turn"]
-    return [(x, y, *knee, thick, (thick + thin) / 2), (*knee, foot_x, floor, thin, thin), (foot_x, floor, toe, floor, thin, thin)]
+    return [
+        (x, y, *knee, thick, (thick + thin) / 2),
+        (*knee, foot_x, floor, thin, thin),
+        (foot_x, floor, toe, floor, thin, thin),
+    ]
 
 
 def _tail(dice: _Dice, x, y, hip_r) -> list:

@@ -159,9 +159,7 @@ def show_pairs(images: Tensor, masks: Tensor, count: int = 6) -> Figure:
     return _finish(figure)
 
 
-def show_predictions(
-    images: Tensor, masks: Tensor, logits: Tensor, threshold: float = 0.5, count: int = 4
-) -> Figure:
+def show_predictions(images: Tensor, masks: Tensor, logits: Tensor, threshold: float = 0.5, count: int = 4) -> Figure:
     """Show pictures, masks and where each prediction is right, too large or too small, with its IoU.
 
     images: `(B, 3, H, W)` in [0, 1]. masks: `(B, 1, H, W)` of 0 and 1. logits: `(B, 1, H, W)`, raw.

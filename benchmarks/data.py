@@ -49,11 +49,15 @@ def main():
         if pets:
             decoded.append(seconds(plain_pil, pets.images, pets.trimaps))
     mine = statistics.median(drawn)
-    print(f"torch threads {torch.get_num_threads()}, {os.cpu_count()} cores, {COUNT} pairs of {SIZE} px, {ROUNDS} rounds")
+    print(
+        f"torch threads {torch.get_num_threads()}, {os.cpu_count()} cores, {COUNT} pairs of {SIZE} px, {ROUNDS} rounds"
+    )
     print(f"SyntheticPets  {mine:6.2f} s  (from {min(drawn):.2f} to {max(drawn):.2f})")
     if pets:
         peer = statistics.median(decoded)
-        print(f"plain PIL      {peer:6.2f} s  (from {min(decoded):.2f} to {max(decoded):.2f}), {len(pets)} different pairs")
+        print(
+            f"plain PIL      {peer:6.2f} s  (from {min(decoded):.2f} to {max(decoded):.2f}), {len(pets)} different pairs"
+        )
         print(f"drawn / decoded = {mine / peer:.2f}")
 
 

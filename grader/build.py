@@ -169,9 +169,8 @@ def read_labs(root=ROOT):
     """Read every `solutions/lab_*.py`, in order."""
     paths = sorted((Path(root) / "solutions").glob("lab_*.py"))
     if not paths:
-        raise BuildError(
-            "solutions", 0, "no lab_*.py here.", "run this in the instructor's repository; a student's copy has no solutions/."
-        )
+        mend = "run this in the instructor's repository; a student's copy has no solutions/."
+        raise BuildError("solutions", 0, "no lab_*.py here.", mend)
     return [read_lab(path, root) for path in paths]
 
 
@@ -221,7 +220,8 @@ def verify_marks(lab, cell):
         raise BuildError(lab.path, cell.line + number - 1, cause, mend) from None
     if found and not cell.tasks:
         cause = "a solution region in a cell that is no task cell: students would be given the solution."
-        raise BuildError(lab.path, cell.line + found[0][0] - 1, cause, 'write `# %% task="1.1"` (its task) above the cell.')
+        mend = 'write `# %% task="1.1"` (its task) above the cell.'
+        raise BuildError(lab.path, cell.line + found[0][0] - 1, cause, mend)
     if cell.tasks and not found:
         cause = f"the cell of task {', '.join(cell.tasks)} has no solution region: students would get it as it is."
         raise BuildError(lab.path, cell.line, cause, f"put `{BEGIN}` and `{END}` around what students write.")
@@ -242,7 +242,7 @@ def verify_ids(lab, cell, rubric):
         named.add(task)
     for task in cell.tasks:
         if task not in named:
-            mend = f"write `# TODO Task {task}: …` above one of the cell's regions, or drop the id from the cell's mark."
+            mend = f"write `# TODO Task {task}: …` above one of its regions, or drop the id from the cell's mark."
             raise BuildError(lab.path, cell.line, f"the cell says task {task}, but no TODO in it does.", mend)
 
 
@@ -258,7 +258,8 @@ def verify_check(lab, cell):
     if lines[-1] != f'check("{cell.check}")':
         cause = f"the check cell of task {cell.check} ends with `{lines[-1]}`."
         line = cell.line + max(len(lines) - 1, 0)
-        raise BuildError(lab.path, line, cause, f'end it with `check("{cell.check}")`: the report is the cell\'s value.')
+        mend = f'end it with `check("{cell.check}")`: the report is the cell\'s value.'
+        raise BuildError(lab.path, line, cause, mend)
 
 
 def verify_agreement(lab, rubric):
@@ -304,7 +305,7 @@ def source_notebook(lab, rubric=None):
 
 
 def fill_in(lab, cell, task, rubric):
-    """Fill `{{title}}`, `{{minutes}}`, `{{difficulty}}` and `{{points}}` of a text cell from its task's rubric entry."""
+    """Fill `{{title}}`, `{{minutes}}`, `{{difficulty}}` and `{{points}}` of a text cell from its task's entry."""
 
     def value(match):
         entry = rubric[task] if task else None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
 import shutil
 import unicodedata
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,11 +19,20 @@ from nbgrader.api import Gradebook
 from nbgrader.apps import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.plugins import CsvExportPlugin
+from sqlalchemy.exc import SAWarning
 from traitlets.config import PyFileConfigLoader
 
 from . import report, sandbox
 from .judge import grade_all
-from .nbgrader_glue import Journal, find_alembic, nbgrader_config, submission_in, submission_key, ungraded, without_folder
+from .nbgrader_glue import (
+    Journal,
+    find_alembic,
+    nbgrader_config,
+    submission_in,
+    submission_key,
+    ungraded,
+    without_folder,
+)
 from .rubric import assignment, load_rubric
 
 SIZE_LIMIT = 300_000_000  # bytes of one hand-in, unpacked
@@ -133,7 +144,8 @@ def collect(handins: Path, course: Path) -> list[Handin]:
     if not groups:
         raise CourseError(f"{handins}: no notebook, module, folder or zip in it. Give the folder with the hand-ins.")
     taken: set[str] = set()
-    return [_handin(owner, paths, course, taken) for (_, owner), paths in groups.items()]
+    # Sorted, so that a rerun gives the same names; a file's name comes before that of a folder which may hold anything.
+    return [_handin(owner, paths, course, taken) for (_, owner), paths in sorted(groups.items())]
 
 
 def _kind(path: Path) -> str:
@@ -290,39 +302,39 @@ def _stand_in(handin: Handin, target: Path) -> None:
 def judge_class(
     collected: list[Handin], course: Path, jobs: int, device: str, insecure: bool, progress: Callable | None
 ) -> dict[str, dict]:
-    """Return each student's result, judged or out of the journal."""
+    """Return each student's result, judged or out of the journal; what is the same in every byte is judged once."""
     journal, results, waiting = Journal(course / "judge.jsonl"), {}, {}
+    keys = {handin.student: submission_key(submitted(course, handin), assignment()) for handin in collected}
     for handin in collected:
-        folder = submitted(course, handin)
-        known = journal.get(submission_key(folder, assignment()))
+        known = journal.get(keys[handin.student])
         if handin.problem:
             results[handin.student] = ungraded(handin.student, handin.problem)
         elif known and known["status"] == "graded":
             results[handin.student] = known
         else:
-            waiting[str(folder)] = handin
-    if waiting:
-        _judge_waiting(waiting, course, results, journal, jobs, device, insecure, progress)
+            waiting.setdefault(keys[handin.student], []).append(handin)
+    judged = _judge_waiting(waiting, course, journal, jobs, device, insecure, progress) if waiting else {}
     for handin in collected:
-        if handin.student not in results or results[handin.student]["status"] != "graded":
-            result = results.setdefault(handin.student, ungraded(handin.student, "The judge gave no result."))
-            journal.append(submission_key(submitted(course, handin), assignment()), result)
-        results[handin.student].update(student=handin.student, path=str(handin.original))
+        result = results.get(handin.student) or copy.deepcopy(judged[keys[handin.student]])
+        if result["status"] != "graded":  # the gradebook takes it from here; the next run tries again
+            journal.append(keys[handin.student], result)
+        results[handin.student] = {**result, "student": handin.student, "path": str(handin.original)}
     return results
 
 
-def _judge_waiting(waiting, course, results, journal, jobs, device, insecure, progress) -> None:
+def _judge_waiting(waiting: dict[str, list[Handin]], course: Path, journal: Journal, jobs: int, *options) -> dict[str, dict]:
+    """Return a result for each key, journaled as it comes in; a fault of the judge leaves the rest ungraded."""
+    device, insecure, progress = options
+    firsts = {str(submitted(course, handins[0])): key for key, handins in waiting.items()}
+    submissions = [submission_in(Path(folder), waiting[key][0].student) for folder, key in firsts.items()]
+    judged, reason = {}, "The judge gave no result."
     try:
-        submissions = [submission_in(Path(folder), handin.student) for folder, handin in waiting.items()]
         for result in grade_all(submissions, jobs=jobs, device=device, insecure=insecure, progress=progress):
-            handin = waiting[result["path"]]
-            results[handin.student] = result
-            if result["status"] == "graded":  # the rest is worth another try at the next run
-                journal.append(submission_key(submitted(course, handin), assignment()), result)
-    except Exception as error:
-        for handin in waiting.values():
-            reason = f"The judge failed, so nothing was graded: {error}"
-            results.setdefault(handin.student, ungraded(handin.student, reason))
+            judged[firsts[result["path"]]] = result
+            journal.append(firsts[result["path"]], result)
+    except Exception as error:  # whatever it is: what was judged stays judged
+        reason = f"The judge failed, so nothing was graded: {error}"
+    return {key: judged.get(key) or ungraded(handins[0].student, reason) for key, handins in waiting.items()}
 
 
 # ---- gradebook, feedback, reports ----
@@ -332,7 +344,9 @@ def into_gradebook(api: NbGraderAPI, course: Path, handin: Handin, result: dict)
     """Have nbgrader autograde one student and write the feedback; return all notes on the student."""
     folder = submitted(course, handin)
     notes = [*handin.notes, *(without_folder(note, folder) for note in result["notes"])]
-    done = api.autograde(assignment(), handin.student)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SAWarning)  # nbgrader's own, at every new submission
+        done = api.autograde(assignment(), handin.student)
     marked = course / "autograded" / handin.student / assignment()
     for path in sorted(marked.glob("*.ipynb")):
         kept = nbformat.read(path, as_version=4).metadata.get("unetlab", {})

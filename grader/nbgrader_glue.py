@@ -81,7 +81,9 @@ class LenientNotebookExporter(NotebookExporter):
 
 def without_folder(note: str, folder: Path) -> str:
     """A note as a student may read it: with the file's name, without the place on the grading machine."""
-    return note.replace(f"{folder}{os.sep}", "").replace(str(folder), folder.name)
+    for place in (folder, KIT):
+        note = note.replace(f"{place}{os.sep}", "").replace(str(place), place.name)
+    return note
 
 
 def released_path(coursedir, assignment: str, notebook: str) -> Path:
@@ -318,7 +320,8 @@ class DefuseHtml(NbGraderPreprocessor):
             kept["text/html"] = f'<img src="data:image/svg+xml;base64,{base64.b64encode(data["image/svg+xml"].encode()).decode()}">'
         elif "text/html" in data:
             kept["text/html"] = self.cleaner.clean(data["text/html"])
-        output.data, output.metadata = NotebookNode(kept), NotebookNode()
+        left_out = {"text/plain": f"(left out here: an output of the kind {', '.join(output.data)})"}
+        output.data, output.metadata = NotebookNode(kept or left_out), NotebookNode()
         return output
 
 

@@ -64,7 +64,7 @@ def clean_address(repo_url):
 def earlier_files(root, destination):
     """Return the files that an earlier release wrote here; ReleaseError where the folder holds anything else."""
     if destination.resolve() in (root.resolve(), *root.resolve().parents):
-        raise ReleaseError(f"{destination} is the instructor's repository or holds it. To mend it: name another folder.")
+        raise ReleaseError(f"{destination} is or holds the instructor's repository. To mend it: name another folder.")
     if destination.exists() and not destination.is_dir():
         raise ReleaseError(f"{destination} is a file. To mend it: name a folder.")
     if not destination.exists() or not [entry for entry in destination.iterdir() if entry.name != ".git"]:
@@ -133,7 +133,8 @@ def student_texts(root, address):
     texts = build.renderings(root)
     if not address:
         return texts
-    return {path: with_address(path, text, address) if path.endswith(".ipynb") else text for path, text in texts.items()}
+    notebooks = {path: with_address(path, text, address) for path, text in texts.items() if path.endswith(".ipynb")}
+    return {**texts, **notebooks}
 
 
 def with_address(path, text, address):

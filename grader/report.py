@@ -40,12 +40,18 @@ def comment_text(task: str, outcome: dict) -> str:
             continue
         lost = f" (−{check['points']:g})" if check["passed"] is False else ""
         line = f"- {MARKS[check['passed']]}{lost}: {plain(check['rule'])}"
-        if check["message"] and not check["hidden"]:
-            line += f" What came: `{plain(check['message'])}`"
+        if said(check) and not check["hidden"]:
+            line += f" `{plain(said(check).replace(chr(10), '; '))}`"
         if check["hint"]:
             line += f" Hint: {plain(check['hint'])}"
         lines.append(line)
     return "\n".join(lines[:1] + [""] + lines[1:]).strip()
+
+
+def said(check: dict) -> str:
+    """Return a check's message without the rule and the hint, which stand beside it."""
+    beside = {f"rule: {check['rule']}", f"hint: {check['hint']}"}
+    return "\n".join(line for line in str(check["message"]).splitlines() if line not in beside)
 
 
 def plain(text: str, limit: int = 600) -> str:
@@ -182,6 +188,7 @@ def _tasks(report: dict) -> list[str]:
 _environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
 _environment.filters["mark"] = number
 _environment.filters["clean"] = lambda text: CONTROL.sub("", str(text))
+_environment.filters["said"] = said
 _environment.globals["marks"] = MARKS
 
 # Styles stand on the elements: formgrader, feedback and JupyterLab each bring their own sheets and no room for ours.
@@ -200,9 +207,9 @@ border:1px solid #d0d0d0;border-left:6px solid {{ tone }};border-radius:4px;padd
 <div style="flex:1;min-width:0">
 <div>{{ check.rule|clean }}{% if check.hidden %} <span style="color:#595959">(hidden check)</span>{% endif %}</div>
 {% if not check.passed %}
-{% if check.message and not check.hidden %}
+{% if check|said and not check.hidden %}
 <pre style="margin:4px 0;padding:6px 8px;background:#f5f5f5;border:0;font-size:12.5px;white-space:pre-wrap;overflow-wrap:anywhere">\
-{{ check.message|clean }}</pre>
+{{ check|said|clean }}</pre>
 {% endif %}
 {% if check.hint %}<div style="color:#404040"><b>Hint:</b> {{ check.hint|clean }}</div>{% endif %}
 {% endif %}
@@ -303,7 +310,7 @@ details > div { margin:6px 0 12px 18px } pre { white-space:pre-wrap; overflow-wr
 {% for task, outcome in result.tasks.items() %}
 {% for check in outcome.checks if check.passed == false %}
 <div class="failed"><span class="tag">{{ task }}</span> <b>{{ check.name }}</b>{% if check.hidden %} <span class="soft">(hidden)</span>{% endif %} \
-<span class="soft">−{{ check.points|mark }}</span><br>{{ check.rule|clean }}{% if check.message %}<pre>{{ check.message|clean }}</pre>{% endif %}\
+<span class="soft">−{{ check.points|mark }}</span><br>{{ check.rule|clean }}{% if check|said %}<pre>{{ check|said|clean }}</pre>{% endif %}\
 {% if check.hint %}<span class="soft">Hint: {{ check.hint|clean }}</span>{% endif %}</div>
 {% endfor %}
 {% endfor %}

@@ -13,7 +13,8 @@
 # | 1.3 | `UNet.__init__`, all layers of the network | 1.1, 1.2 |
 # | 1.4 | `UNet.forward`, the way through them | 1.3 |
 #
-# **How to work.** Read a task, fill its `TODO`s (replace `# YOUR CODE HERE` and the `raise` line below it), run the cell,
+# **How to work.** Read a task, fill its `TODO`s (replace `# YOUR CODE HERE` and the `raise` line below it), run the
+# cell,
 # then run the *check* cell. A check tells you the rule, what came out, and a hint.
 # You may check as often as you like. Some further checks run only after you hand in.
 #
@@ -129,12 +130,13 @@ show_pairs(images, masks, count=6)
 #
 # In short: the way down finds out *what*, the skips remember *where*, the way up puts both together.
 #
-# This is the U-Net of Ronneberger, Fischer and Brox: *U-Net: Convolutional Networks for Biomedical Image Segmentation*,
+# This is the U-Net of Ronneberger, Fischer and Brox: *U-Net: Convolutional Networks for Biomedical Image
+# Segmentation*,
 # MICCAI 2015, [arXiv:1505.04597](https://arxiv.org/abs/1505.04597). We change two things, as most people do today:
 #
 # | | Ronneberger et al. 2015 | this lab |
 # |---|---|---|
-# | convolutions | without padding: 572×572 in, 388×388 out, skips are cropped | padding 1: the mask is as large as the picture |
+# | convolutions | unpadded: 572×572 in, 388×388 out, skips are cropped | padded: the mask is as large as the picture |
 # | normalisation | none | BatchNorm after each 3×3 convolution |
 #
 # ## The U
@@ -254,11 +256,15 @@ check("1.1")
 # **What can go wrong**
 #
 # * *The picture shrinks by 2 in each convolution*: the padding is missing.
-# * *"expected input[…] to have 3 channels, but got 64 channels"*: the second convolution starts from `in_channels` again.
-# * *The two outputs are swapped*: features first, then pooled. The code runs with them swapped, but the skip is then too small.
+# * *"expected input[…] to have 3 channels, but got 64 channels"*: the second convolution starts from `in_channels`
+#   again.
+# * *The two outputs are swapped*: features first, then pooled. The code runs with them swapped, but the skip is then
+#   too small.
 # * *The pool reads `x`*: it must read the features, otherwise the next level never sees your convolutions.
-# * *In-place operations*: `nn.ReLU(inplace=True)` right after a BatchNorm or convolution is fine, nobody else holds that tensor.
-#   But never change `x` or the returned features in place (`F.relu_(features)`, `features += 1`): the skip would change with them.
+# * *In-place operations*: `nn.ReLU(inplace=True)` right after a BatchNorm or convolution is fine, nobody else holds
+#   that tensor.
+#   But never change `x` or the returned features in place (`F.relu_(features)`, `features += 1`): the skip would
+#   change with them.
 # * *`batch_norm=False` is ignored*: hand it on from `EncoderBlock` to `DoubleConv`.
 
 # %% [markdown]
@@ -367,8 +373,10 @@ check("1.2")
 #
 # * *"Sizes of tensors must match except in dimension 1"*: step 2 is missing, or pads only the height.
 #   In the cell above the height differs and the width does not. Each has to work without the other.
-# * *Both sides padded by the difference*: `F.pad` adds on the left **and** on the right. A difference of 1 is 1 in total.
-# * *The skip is cropped to `x` instead*: it runs, but the output is 24×24, and the final mask is smaller than the picture.
+# * *Both sides padded by the difference*: `F.pad` adds on the left **and** on the right. A difference of 1 is 1 in
+#   total.
+# * *The skip is cropped to `x` instead*: it runs, but the output is 24×24, and the final mask is smaller than the
+#   picture.
 # * *The channels do not match*: after the concatenation there are `in_channels // 2 + skip_channels` of them.
 #   Do not assume that the skip has as many channels as the upsampled `x`.
 # * *Concatenated along dimension 0*: that is the batch. Channels are dimension 1.
@@ -463,12 +471,15 @@ check("1.3")
 # %% [markdown]
 # **What can go wrong**
 #
-# * *Far too few parameters*: the blocks are in a plain Python list. PyTorch does not look into lists, so the optimizer would
+# * *Far too few parameters*: the blocks are in a plain Python list. PyTorch does not look into lists, so the
+#   optimizer would
 #   never train these blocks and `model.to(device)` would leave them behind. Use `nn.ModuleList`.
-# * *The second network is upside down*: `features.reverse()` or `features.append(…)` changes the caller's list. It even changes
+# * *The second network is upside down*: `features.reverse()` or `features.append(…)` changes the caller's list. It
+#   even changes
 #   the *default*: Python creates `[64, 128, 256, 512]` once and every later `UNet()` gets the same list.
 #   `reversed(features)` and `features[::-1]` leave it alone.
-# * *Sigmoid in the head*: the network gives raw numbers (*logits*). The losses of Part 3 apply the sigmoid themselves,
+# * *Sigmoid in the head*: the network gives raw numbers (*logits*). The losses of Part 3 apply the sigmoid
+#   themselves,
 #   in a way that does not overflow.
 # * *`upsampling` or `batch_norm` is not handed on* to the blocks.
 
@@ -477,7 +488,8 @@ check("1.3")
 #
 # *Difficulty: {{difficulty}} · about {{minutes}} minutes · {{points}} points*
 #
-# **Objective.** Send a picture through the U. **Go back up to the `UNet` cell, write `forward` there, and run that cell again.**
+# **Objective.** Send a picture through the U. **Go back up to the `UNet` cell, write `forward` there, and run that
+# cell again.**
 #
 # 1. Go down: run the encoders one after the other. Keep the features of each, and go on with its pooled output.
 # 2. Run the bottleneck.
@@ -547,9 +559,11 @@ with torch.no_grad():
 show_predictions(images, masks, logits, threshold=0.5, count=4)
 
 # %% [markdown]
-# Is that any good? Compare it with two predictions that never look at the picture: a coin for every pixel, and "all pet".
+# Is that any good? Compare it with two predictions that never look at the picture: a coin for every pixel, and "all
+# pet".
 #
-# * **IoU** (intersection over union): pixels that both masks share, divided by pixels that are in at least one of them.
+# * **IoU** (intersection over union): pixels that both masks share, divided by pixels that are in at least one of
+#   them.
 # * **Dice**: twice the shared pixels, divided by the sum of both areas.
 # * **Pixel accuracy**: the share of pixels that are right.
 
@@ -561,8 +575,8 @@ guesses = {
 }
 print(f"{masks.mean():.0%} of the pixels are pet\n")
 for name, guess in guesses.items():
-    scores = f"IoU {iou(guess, masks):.2f}   Dice {dice(guess, masks):.2f}   accuracy {pixel_accuracy(guess, masks):.2f}"
-    print(f"{name:<24}{scores}")
+    overlap = f"IoU {iou(guess, masks):.2f}   Dice {dice(guess, masks):.2f}"
+    print(f"{name:<24}{overlap}   accuracy {pixel_accuracy(guess, masks):.2f}")
 
 # %% [markdown]
 # The untrained network is no better than a guess, and that is as it should be: it has learnt nothing yet.

@@ -1,4 +1,4 @@
-"""One source gives every rendering, and a source that does not fit itself is refused with file, line, cause and mend."""
+"""One source gives every rendering; one that does not fit itself is refused with file, line, cause and mend."""
 
 import importlib.util
 import inspect
@@ -163,11 +163,11 @@ def test_every_stub_raises_and_names_its_task(starter, task, name, method):
 # ---- sources that do not fit themselves ----
 
 TASK_1_1 = '# %% task="1.1"'
-END_OF_1_1 = "        return features, pooled\n"
+END_OF_1_1, END = "        return features, pooled\n", "        ### END SOLUTION\n"
 DOUBLE = "        ### BEGIN SOLUTION\n" * 2
 # name: (what is changed, into what, what the cause says, what the mend says, what the named line holds)
 FAULTS = {
-    "begin without end": (END_OF_1_1 + "        ### END SOLUTION\n", END_OF_1_1, "without `### END", "give every", "### BEGIN"),
+    "begin without end": (END_OF_1_1 + END, END_OF_1_1, "without `### END", "give every", "### BEGIN"),
     "end without begin": ("        ### BEGIN SOLUTION\n", "", "`### END SOLUTION` without", "give every", "### END"),
     "begin twice": ("        ### BEGIN SOLUTION\n", DOUBLE, "inside a region", "give every", "### BEGIN"),
     "region outside a task cell": (TASK_1_1, "# %%", "be given the solution", "task=", "### BEGIN"),
@@ -177,7 +177,7 @@ FAULTS = {
     "region without a todo": ("# TODO Task 1.2: build", "# build", "stands above it", "one of the cell's", "### BEGIN"),
     "task without a todo": ("TODO Task 1.4:", "TODO Task 1.3:", "task 1.4, but no TODO", "TODO Task 1.4", "class UNet"),
     "check unknown": ('# %% check="1.1"', '# %% check="1.7"', "1.7 is not in the rubric", "add task", "check("),
-    "check of another task": ('check("1.2")', 'check("1.3")', 'ends with `check("1.3")`', 'check("1.2")', 'check("1.3")'),
+    "check of another task": ('check("1.2")', 'check("1.3")', "ends with `check(", 'check("1.2")', 'check("1.3")'),
     "check cell goes on": ('check("1.2")', 'check("1.2")\nprint()', "ends with `print()`", "end it with", "print()"),
     "heading unknown": ("## Task 1.1 ·", "## Task 1.8 ·", "1.8 is not in the rubric", "correct the id", "## Task 1.8"),
     "heading twice": ("## Task 1.1 ·", "## Task 1.2 ·", "headings `## Task …` name 1.2, 1.2", "one heading", "# %%"),

@@ -30,7 +30,7 @@ class ThisPython(KernelSpecManager):
 
 
 def run(notebook, folder):
-    """Run a notebook in a folder and return it with its outputs; the first error ends the run, and is in the outputs."""
+    """Run a notebook in a folder and return it with its outputs; the first error ends the run and is among them."""
     manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=ThisPython())
     client = nbclient.NotebookClient(
         notebook, km=manager, timeout=240, resources={"metadata": {"path": str(folder)}}, record_timing=False

@@ -7,13 +7,13 @@ others, that costs Task 1.3 its marks, and the comparison is left out here.
 import torch
 
 from grader.checks.inputs import pictures
-from grader.expect import Mismatch, expect, expect_close, expect_shape
-from grader.student import NotJudged, Student, StudentModule
-from solutions.checks.matching import expect_equal, expect_layers, same_weights
+from grader.expect import Mismatch, expect, expect_shape, largest_difference
+from grader.student import NotJudged, Student, StudentError
+from solutions.checks.matching import expect_equal, expect_layers
+from solutions.checks.placement import expect_follows_dtype_and_device, reads_values
 from solutions.checks.references import unet_references
 
 FEATURES = [4, 8, 16]
-CHANGE = 1e-7  # a logit that moves less has not moved
 
 
 def test_equals_the_reference(student):
@@ -31,34 +31,27 @@ def test_equals_the_reference(student):
 
 
 def test_each_decoder_gets_the_skip_of_its_level(student):
-    """What a decoder learns through its skip stays as local as that level is.
+    """With nothing coming up from below a level, a change of one pixel spreads as that level's skip lets it.
 
     Hint: zip the decoders with reversed(skips): the last features saved are the first needed.
     """
-    for level in range(len(FEATURES)):
-        network, reference = _reference_of(student, 3, 1, FEATURES)
-        same_weights(network, reference, torch.float32)
-        below = [*FEATURES[1:], 2 * FEATURES[-1]][level]
-        _silence(network, reference, [below])
-        came = _changed_by_one_pixel(network)
-        expected = _changed_by_one_pixel(reference)
+    for level, below in enumerate([*FEATURES[1:], 2 * FEATURES[-1]], start=1):
+        came, expected = _answers_to_one_pixel(student, silent=[below])
+        difference = largest_difference(came, expected)
         expect(
-            bool((came == expected).all()),
-            came=f"with nothing coming up to level {level + 1}, one pixel changes {int(came.sum())} logits",
-            expected=f"exactly the {int(expected.sum())} logits around it that the skip of level {level + 1} reaches",
+            difference <= 1e-3 * float(expected.abs().max()),
+            came=f"at level {level}, one pixel changes {_extent(came)}",
+            expected=_extent(expected),
         )
 
 
 def test_skips_are_used(student):
-    """With nothing coming up from below, the skips alone still carry the picture to the logits.
+    """With nothing coming up from below at any level, the skips alone still carry the picture to the logits.
 
     Hint: hand the features, not zeros and not the pooled ones, to the decoder.
     """
-    network, reference = _reference_of(student, 3, 1, FEATURES)
-    same_weights(network, reference, torch.float32)
-    _silence(network, reference, [*FEATURES[1:], 2 * FEATURES[-1]])
-    changed = int(_changed_by_one_pixel(network).sum())
-    expect(changed > 0, came="the logits no longer depend on the picture", expected="logits that follow the picture")
+    came, _ = _answers_to_one_pixel(student, silent=[*FEATURES[1:], 2 * FEATURES[-1]])
+    expect(bool((came != 0).any()), came="the logits no longer depend on the picture", expected="logits that follow it")
 
 
 def test_default_network_on_a_200_by_200_picture(student):
@@ -66,7 +59,12 @@ def test_default_network_on_a_200_by_200_picture(student):
 
     Hint: 200 → 100 → 50 → 25 → 12 and up again.
     """
-    logits = student.make("UNet", on="meta")(pictures(1, 3, 200, 200, device="meta"))
+    try:
+        logits = student.make("UNet", on="meta")(pictures(1, 3, 200, 200, device="meta"))
+    except StudentError as error:
+        if not reads_values(error):
+            raise
+        logits = student.make("UNet")(pictures(1, 3, 200, 200))
     expect_shape(logits, (1, 1, 200, 200), "the logits")
 
 
@@ -75,12 +73,10 @@ def test_works_in_any_dtype_and_on_any_device(student):
 
     Hint: no .cuda(), .to(device) or .float() in forward.
     """
-    x = pictures(2, 3, 20, 20, dtype=torch.float64)
-    logits = student.make("UNet", 3, 1, features=[4, 8], dtype=torch.float64)(x)
-    expect(logits.dtype == torch.float64, came=f"{logits.dtype} for float64 in", expected="float64")
-    logits = student.make("UNet", 3, 1, features=[4, 8], on="meta")(pictures(2, 3, 20, 20, device="meta"))
-    expect(logits.is_meta, came="a tensor on another device", expected="a tensor on the picture's device")
-    expect_close(torch.zeros(logits.shape[-2:]), torch.zeros(20, 20), "the logits")
+    _reference_of(student, 3, 1, [4, 8])  # .to() does not reach layers that are not registered
+    expect_follows_dtype_and_device(
+        lambda **where: student.make("UNet", 3, 1, features=[4, 8], **where), [(2, 3, 20, 20)], (2, 1, 20, 20)
+    )
 
 
 def _reference_of(student: Student, in_channels: int, out_channels: int, features: list[int]):
@@ -93,25 +89,34 @@ def _reference_of(student: Student, in_channels: int, out_channels: int, feature
     return network, reference
 
 
-def _silence(network: StudentModule, reference: torch.nn.Module, in_channels: list[int]) -> None:
-    """Zero the transposed convolutions from these channel counts, in both."""
-    own = {name: p for name, p in network.parameters().items() if _comes_up(p, in_channels)}
-    network.load({name: torch.zeros_like(parameter) for name, parameter in own.items()})
+def _answers_to_one_pixel(student: Student, silent: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """How the logits, (64, 64), move with one pixel, in the submission and in the reference.
+
+    All weights are positive means, so every ReLU is open and the network linear but for the pools: biases and
+    the order of concatenation make no difference. Transposed convolutions from `silent` channels give nothing.
+    """
+    network, reference = _reference_of(student, 3, 1, FEATURES)
+    network.load({name: _mean_weights(p, silent) for name, p in network.parameters().items()})
     with torch.no_grad():
         for parameter in reference.parameters():
-            if _comes_up(parameter, in_channels):
-                parameter.zero_()
-
-
-def _comes_up(parameter: torch.Tensor, in_channels: list[int]) -> bool:
-    return parameter.ndim == 4 and parameter.shape[2:] == (2, 2) and parameter.shape[0] in in_channels
-
-
-def _changed_by_one_pixel(network) -> torch.Tensor:
-    """Which logits, (64, 64), move when the middle pixel of a picture does."""
-    network.eval()
-    x = pictures(1, 3, 64, 64)
+            parameter.copy_(_mean_weights(parameter, silent))
+    network.eval(), reference.eval()
+    x = pictures(1, 3, 64, 64).abs()
     y = x.clone()
-    y[..., 32, 32] += 5.0
+    y[..., 32, 32] += 1000.0
     with torch.no_grad():
-        return ((network(x) - network(y)).abs() > CHANGE)[0, 0]
+        return (network(y) - network(x))[0, 0], (reference(y) - reference(x))[0, 0]
+
+
+def _mean_weights(parameter: torch.Tensor, silent: list[int]) -> torch.Tensor:
+    shape = parameter.shape
+    if len(shape) == 1:
+        return torch.ones(shape)
+    goes_up = shape[2:] == (2, 2)
+    if goes_up and shape[0] in silent:
+        return torch.zeros(shape)
+    return torch.full(shape, 1 / shape[0] if goes_up else 1 / (shape[1] * shape[2] * shape[3]))
+
+
+def _extent(change: torch.Tensor) -> str:
+    return f"{int((change.abs() > 1e-6).sum())} logits, by up to {float(change.abs().max()):.3g}"

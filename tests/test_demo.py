@@ -1,0 +1,92 @@
+"""What the demo promises: honest work is paid, mistakes cost their own task, the cheat gets nothing."""
+
+import json
+import os
+import sqlite3
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("nbgrader")
+
+from grader import demo as demos
+from grader.rubric import load_rubric
+
+FULL = {id: task.points for id, task in load_rubric().items() if task.notebook == demos.NOTEBOOK}
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    out = tmp_path_factory.mktemp("demo")
+    lines = []
+    report = demos.demo(out, say=lines.append)
+    return SimpleNamespace(out=out, text="\n".join(lines), report=report, results={r["student"]: r for r in report["submissions"]})
+
+
+def scores(shown, student):
+    return {id: task["score"] for id, task in shown.results[student]["tasks"].items()}
+
+
+def test_eight_students_and_where_things_lie(shown):
+    assert len(shown.results) == 8
+    course = shown.out / "course"
+    for what, path in demos.where(course, shown.out / "handins").items():
+        assert path.exists(), what
+        assert str(path) in shown.text
+    assert all(student in shown.text for student in shown.results)
+    assert json.loads((course / "report.json").read_text())["isolation"] == shown.report["isolation"]
+
+
+@pytest.mark.parametrize("student", ["ada_perfect", "blaise_other_style"])
+def test_right_work_has_full_marks(shown, student):
+    assert scores(shown, student) == FULL
+
+
+def test_the_untouched_release_has_nothing(shown):
+    assert set(scores(shown, "emil_untouched").values()) == {0}
+
+
+@pytest.mark.parametrize(
+    "student, task",
+    [("carla_swapped_return", "1.1"), ("deniz_odd_sizes", "1.2"), ("fatma_syntax_error", "1.2"), ("gus_endless_loop", "1.2")],
+)
+def test_a_mistake_costs_its_own_task_only(shown, student, task):
+    got = scores(shown, student)
+    assert got[task] < FULL[task]
+    assert {id: got[id] for id in got if id != task} == {id: points for id, points in FULL.items() if id != task}
+
+
+def test_the_cheat_gets_nothing(shown):
+    assert scores(shown, "heidi_cheat") == {id: FULL[id] if id == "1.1" else 0 for id in FULL}
+    assert not (shown.out / "cheated.txt").exists()
+    with sqlite3.connect(shown.out / "course" / "gradebook.db") as book:
+        assert book.execute("select count(*) from grade where manual_score is not null or auto_score > 100").fetchone() == (0,)
+
+
+def test_the_attack_works_without_the_wall(shown, tmp_path):
+    """Or the test above would prove nothing: the same cell, run as a kernel would, writes and reads."""
+    notebook = next((shown.out / "handins").glob("heidi*")).read_text()
+    source = next("".join(cell["source"]) for cell in json.loads(notebook)["cells"] if "class DoubleConv" in "".join(cell["source"]))
+    here = SimpleNamespace(witness=tmp_path / "w.txt", gradebook=tmp_path / "g.db")
+    with sqlite3.connect(here.gradebook) as book:
+        book.execute("create table grade (auto_score, manual_score)")
+        book.execute("insert into grade values (1, null)")
+    source = source.replace(str(shown.out / "cheated.txt"), str(here.witness))
+    source = source.replace(str(shown.out / "course" / "gradebook.db"), str(here.gradebook))
+    from torch import nn
+
+    names = {"nn": nn}
+    exec(source, names)
+    assert here.witness.exists() and "class UNet" in names["DoubleConv"].found
+    with sqlite3.connect(here.gradebook) as book:
+        assert book.execute("select auto_score from grade").fetchone() == (1000,)
+
+
+def test_gradebook_says_what_the_report_says(shown):
+    with sqlite3.connect(f"file:{shown.out / 'course' / 'gradebook.db'}?mode=ro", uri=True) as book:
+        rows = book.execute(
+            "select s.student_id, sum(g.auto_score) from grade g join submitted_notebook n on g.notebook_id = n.id"
+            " join submitted_assignment s on n.assignment_id = s.id group by s.student_id"
+        ).fetchall()
+    assert {student: pytest.approx(score, abs=0.01) for student, score in rows} == {s: r["score"] for s, r in shown.results.items()}
+    assert os.access(shown.out / "course" / "gradebook.db", os.W_OK)  # so only the wall kept the cheat off

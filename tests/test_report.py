@@ -1,0 +1,104 @@
+"""What people read of a result: values, honesty about what is ungraded, and nothing active from a hostile hand-in."""
+
+import csv
+import re
+
+import pytest
+
+pytest.importorskip("jinja2")
+
+from grader import report
+
+HOSTILE = "<script>alert(1)</script>\x1b[31m `x` $y$ & \ud800"
+
+
+def check(name, passed, hidden=False, message="", points=2.0):
+    return {"name": name, "hidden": hidden, "passed": passed, "message": message, "rule": f"rule of {name}", "hint": "a hint", "points": points}
+
+
+def outcome(score, checks, maximum=4.0, carried=False):
+    status = "ungraded" if score is None else "graded"
+    return {"status": status, "score": score, "max_score": maximum, "carried_forward": carried, "checks": checks}
+
+
+def result(student, tasks, notes=()):
+    scores = [task["score"] for task in tasks.values()]
+    known = [score for score in scores if score is not None]
+    status = "graded" if len(known) == len(scores) else "partly graded" if known else "ungraded"
+    maximum = sum(task["max_score"] for task in tasks.values())
+    total = sum(known) if known else None
+    return {"path": f"handins/{student}.ipynb", "student": student, "status": status, "score": total, "max_score": maximum, "notes": list(notes), "seconds": 1.0, "tasks": tasks}
+
+
+@pytest.fixture
+def class_report():
+    good = {"1.1": outcome(4.0, [check("a", True), check("b", True, hidden=True)])}
+    slip = {"1.1": outcome(2.0, [check("a", True), check("b", False, hidden=True, message="came 3, expected SECRET")], carried=True)}
+    hostile = {"1.1": outcome(0.0, [check("a", False, message=HOSTILE), check("b", False, hidden=True)])}
+    broken = {"1.1": outcome(None, [])}
+    students = [result("ada", good), result("bob", slip), result("=cmd()", hostile, [HOSTILE]), result("dan", broken, ["not JSON"])]
+    return {"isolation": "full: everything", "submissions": students}
+
+
+def test_csv_leaves_ungraded_marks_empty(class_report, tmp_path):
+    rows = {row["student"]: row for row in csv.DictReader(report.write_csv(class_report, tmp_path / "c.csv").open(encoding="utf-8"))}
+    assert rows["ada"]["score"] == "4" and rows["ada"]["1.1 status"] == "graded"
+    assert rows["dan"]["score"] == rows["dan"]["1.1 score"] == "" and rows["dan"]["status"] == "ungraded"
+    assert rows["bob"]["carried_forward"] == "1.1"
+
+
+def test_csv_starts_no_formula(class_report, tmp_path):
+    text = report.write_csv(class_report, tmp_path / "c.csv").read_text(encoding="utf-8")
+    assert "'=cmd()" in text and not re.search(r"(^|,)=", text, re.MULTILINE)
+
+
+def test_class_page_holds_everything_and_nothing_active(class_report, tmp_path):
+    page = report.write_class_page(class_report, tmp_path / "c.html").read_text(encoding="utf-8")
+    assert "<script" not in page and "\x1b" not in page and "http" not in page.replace("http-equiv", "")
+    assert "&lt;script&gt;alert(1)" in page
+    assert "full: everything" in page and "SECRET" in page  # the instructor sees what hidden checks said
+    assert page.index("Look at these first") < page.index("not JSON") < page.index("<h2>Marks</h2>")
+    assert "1 of 3" in page  # check b: judged three times, dan's was not
+
+
+def test_pass_rates_leave_out_what_was_not_judged(class_report):
+    rates = {rate["name"]: (rate["passed"], rate["judged"]) for rate in report.pass_rates(class_report)}
+    assert rates == {"a": (2, 3), "b": (1, 3)}
+
+
+def test_terminal_table(class_report):
+    text = report.summary_table(class_report)
+    assert re.search(r"^ada +graded +4 +4 +4$", text, re.MULTILINE)
+    assert re.search(r"^bob +graded +↷ 2 +2 +4$", text, re.MULTILINE)
+    assert re.search(r"^dan +ungraded +\? +\? +4$", text, re.MULTILINE)
+    assert "dan: not JSON" in text and "isolation: full: everything" in text and "\x1b" not in text
+
+
+def test_an_empty_class_gives_reports_too(tmp_path):
+    empty = {"isolation": "none", "submissions": []}
+    assert "0" in report.write_class_page(empty, tmp_path / "c.html").read_text()
+    assert report.write_csv(empty, tmp_path / "c.csv").read_text().startswith("student,")
+    assert "student" in report.summary_table(empty)
+
+
+def test_card_escapes_and_hides(class_report):
+    tasks = [result["tasks"]["1.1"] for result in class_report["submissions"]]
+    assert "SECRET" not in report.card_html("1.1", tasks[1]) and "rule of b" in report.card_html("1.1", tasks[1])
+    assert "a hint" in report.card_html("1.1", tasks[1]) and "standing in" in report.card_html("1.1", tasks[1])
+    assert "<script" not in report.card_html("1.1", tasks[2]) and "&lt;script&gt;" in report.card_html("1.1", tasks[2])
+    assert "not graded yet" in report.card_html("1.1", tasks[3])
+    assert "a hint" not in report.card_html("1.1", tasks[0])
+
+
+def test_comment_is_harmless_as_markdown_and_as_text(class_report):
+    tasks = [result["tasks"]["1.1"] for result in class_report["submissions"]]
+    hostile = report.comment_text("1.1", tasks[2])
+    assert not set("<>$&\\") & set(hostile) and "‹script›" in hostile
+    assert hostile.count("`") == 2  # only our own pair around the message
+    assert "SECRET" not in report.comment_text("1.1", tasks[1])
+    assert report.comment_text("1.1", tasks[0]) == "Task 1.1: 4 of 4 points, 2 of 2 checks passed."
+
+
+@pytest.mark.parametrize("value, text", [(4.0, "4"), (2.5, "2.5"), (1 / 3, "0.33"), (0.0, "0"), (10.0, "10"), (None, "?")])
+def test_numbers(value, text):
+    assert report.number(value) == text
