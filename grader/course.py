@@ -36,10 +36,16 @@ from .nbgrader_glue import (
 from .rubric import assignment, load_rubric
 
 SIZE_LIMIT = 300_000_000  # bytes of one hand-in, unpacked
-SKIPPED = {"__MACOSX", "__pycache__", ".ipynb_checkpoints", "timestamp.txt"}  # a student's timestamp would set the lateness
+ACTIVE = {".html", ".htm", ".xhtml", ".svg", ".js"}  # formgrader would serve them with the instructor's rights
+SKIPPED = {
+    "__MACOSX",
+    "__pycache__",
+    ".ipynb_checkpoints",
+    "timestamp.txt",
+}  # a student's timestamp would set the lateness
 
 
-class CourseError(Exception):
+class CourseError(RuntimeError):
     """The course folder or the hand-ins cannot be used: what is wrong and how to mend it."""
 
 
@@ -232,7 +238,7 @@ def hand_over(handin: Handin, course: Path) -> None:
     try:
         chosen = choose_notebooks(handin)
         for path in handin.files:
-            if path not in chosen.values() and path.suffix != ".ipynb":
+            if path not in chosen.values() and path.suffix.lower() not in {".ipynb", *ACTIVE}:
                 place = target / path.relative_to(handin.root)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, place)
@@ -283,7 +289,11 @@ def _stand_in(handin: Handin, target: Path) -> None:
     if not modules and not handin.problem:
         handin.problem = f"{handin.original.name} holds no notebook and no Python module: ask for the hand-in again."
     names = ", ".join(path.name for path in modules)
-    cells = [nbformat.v4.new_markdown_cell(f"**{report.plain(handin.problem or f'Handed in as {names}, shown here as it came.')}**")]
+    cells = [
+        nbformat.v4.new_markdown_cell(
+            f"**{report.plain(handin.problem or f'Handed in as {names}, shown here as it came.')}**"
+        )
+    ]
     for path in [] if handin.problem else modules:
         # Shown, not run: the judge takes the modules themselves.
         text = path.read_text(encoding="utf-8", errors="replace").replace("~~~", "~ ~ ~")
@@ -322,7 +332,9 @@ def judge_class(
     return results
 
 
-def _judge_waiting(waiting: dict[str, list[Handin]], course: Path, journal: Journal, jobs: int, *options) -> dict[str, dict]:
+def _judge_waiting(
+    waiting: dict[str, list[Handin]], course: Path, journal: Journal, jobs: int, *options
+) -> dict[str, dict]:
     """Return a result for each key, journaled as it comes in; a fault of the judge leaves the rest ungraded."""
     device, insecure, progress = options
     firsts = {str(submitted(course, handins[0])): key for key, handins in waiting.items()}

@@ -17,7 +17,7 @@ MARKS = ("### BEGIN SOLUTION", "### END SOLUTION")
 NOTEBOOK = "01_unet"
 KIT = Path(__file__).resolve().parent.parent
 
-CHEAT = '''\
+CHEAT = """\
 class DoubleConv(nn.Module):
     # Runs as soon as the class is defined, wherever that is.
     import os, sqlite3, sys
@@ -45,7 +45,7 @@ class DoubleConv(nn.Module):
         found = solutions.reference.reference_source()
     except Exception:
         pass
-'''
+"""
 STOLEN = "if DoubleConv.found:\n    exec(DoubleConv.found)\n\n\nclass {name}(globals().get({name!r}, nn.Module)):\n    pass\n"
 
 
@@ -61,7 +61,9 @@ def demo(out: Path, jobs: int = 2, say: Callable[[str], None] = print) -> dict:
     say("\n" + report.summary_table(outcome) + "\n")
     for what, path in where(course, handins).items():
         say(f"{what:<22}{path}")
-    say(f"\n{time.perf_counter() - started:.0f} s for {len(outcome['submissions'])} hand-ins, the course's set-up included.")
+    say(
+        f"\n{time.perf_counter() - started:.0f} s for {len(outcome['submissions'])} hand-ins, the course's set-up included."
+    )
     say(f"To look at it in nbgrader: cd {course} && jupyter lab, then Nbgrader → Formgrader.")
     return outcome
 
@@ -101,7 +103,7 @@ def make_class(handins: Path, course: Path) -> list[Path]:
 def the_class(course: Path) -> dict[str, dict[str, str]]:
     """Return each student's solution cells, by nbgrader id; a cell that is not named stays as it was handed out."""
     good = solution_cells(course)
-    one, two, unet = "task_1_1", "task_1_2", "task_1_3_1_4"
+    one, two = "task_1_1", "task_1_2"
     swapped = changed(good[one], "return features, pooled", "return pooled, features")
     no_padding = by_task(_wrong("1.2", "not_aligned"), good)
     unparsable = changed(good[two], "def forward(self, x, skip_features):", "def forward(self, x, skip_features)")
@@ -140,7 +142,9 @@ def solution_cells(course: Path) -> dict[str, str]:
 def changed(source: str, old: str, new: str) -> str:
     """Replace the one occurrence of `old`; ValueError where there is not exactly one."""
     if source.count(old) != 1:
-        raise ValueError(f"{old!r} occurs {source.count(old)} times instead of once: correct it in {Path(__file__).name}")
+        raise ValueError(
+            f"{old!r} occurs {source.count(old)} times instead of once: correct it in {Path(__file__).name}"
+        )
     return source.replace(old, new)
 
 
@@ -148,8 +152,8 @@ def by_task(module: str, good: dict[str, str]) -> dict[str, str]:
     """Split a module into the notebook's solution cells: each takes what stands up to its last class."""
     lines, cells, start = module.splitlines(), {}, 0
     nodes = ast.parse(module).body
-    for name in good:
-        ends = [node.end_lineno for node in nodes if isinstance(node, ast.ClassDef) and f"class {node.name}(" in good[name]]
+    for name, source in good.items():
+        ends = [node.end_lineno for node in nodes if isinstance(node, ast.ClassDef) and f"class {node.name}(" in source]
         end = len(lines) if name == list(good)[-1] else max(ends, default=start)
         cells[name] = "\n".join(lines[start:end]).strip()
         start = max(start, end)
@@ -185,5 +189,7 @@ def _forge_outputs(nb: nbformat.NotebookNode) -> None:
     for cell in nb.cells:
         if cell.cell_type == "code" and cell.source.strip().startswith("check("):
             task = cell.source.split('"')[1]
-            cell.outputs = [nbformat.v4.new_output("execute_result", data={"text/plain": f"{points[task]:g}"}, execution_count=1)]
+            cell.outputs = [
+                nbformat.v4.new_output("execute_result", data={"text/plain": f"{points[task]:g}"}, execution_count=1)
+            ]
             cell.execution_count = 1

@@ -23,7 +23,7 @@ from bleach.css_sanitizer import CSSSanitizer
 from bleach.sanitizer import ALLOWED_ATTRIBUTES, ALLOWED_TAGS, Cleaner
 from nbconvert.exporters import NotebookExporter
 from nbformat import NotebookNode
-from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.api import Gradebook
 from nbgrader.preprocessors import NbGraderPreprocessor, SaveAutoGrades
 from nbgrader.utils import compute_checksum, is_solution
 from traitlets import Bool, Unicode
@@ -103,7 +103,11 @@ def _pictures(attachments: object) -> NotebookNode:
     """Keep what is a picture of a markdown cell's attachments: nbconvert puts them into the page as they are."""
     if not isinstance(attachments, dict):
         return NotebookNode()
-    kinds = {name: {k: v for k, v in files.items() if _is_picture(k, v)} for name, files in attachments.items() if isinstance(files, dict)}
+    kinds = {
+        name: {k: v for k, v in files.items() if _is_picture(k, v)}
+        for name, files in attachments.items()
+        if isinstance(files, dict)
+    }
     return NotebookNode({name: files for name, files in kinds.items() if files})
 
 
@@ -161,7 +165,9 @@ def repair(nb: NotebookNode, wanted: list[NotebookNode]) -> list[str]:
     for cell in wanted:
         name = _grade_id(cell)
         if claims.count(name) > 1:
-            notes.append(f"The cell {name} was there {claims.count(name)} times: one counts, the others stay as plain cells.")
+            notes.append(
+                f"The cell {name} was there {claims.count(name)} times: one counts, the others stay as plain cells."
+            )
         theirs = nb.cells[found[name]].metadata.nbgrader if name in found else {}
         if "points" in theirs and theirs["points"] != cell.metadata.nbgrader.get("points"):
             notes.append(f"The points of {name} had been changed: set back.")
@@ -187,7 +193,9 @@ def _put_in_place(nb: NotebookNode, wanted: list[NotebookNode], found: dict, not
             kept = copy.deepcopy(cell)
             kept.id = nbformat.v4.new_code_cell().id
             nb.cells.insert(_index(nb, cell), kept)
-            notes.append(f"The cell {name} had been altered: set back, the altered text stands above it as a plain cell.")
+            notes.append(
+                f"The cell {name} had been altered: set back, the altered text stands above it as a plain cell."
+            )
         _restore(cell, original)
         before = cell
         found[name] = cell
@@ -196,7 +204,9 @@ def _put_in_place(nb: NotebookNode, wanted: list[NotebookNode], found: dict, not
 def _behind(nb: NotebookNode, before: NotebookNode | None, wanted: list, found: dict, name: str) -> int:
     if before is not None:
         return _index(nb, before) + 1
-    later = [_index(nb, found[_grade_id(cell)]) for cell in wanted if _grade_id(cell) in found and _grade_id(cell) != name]
+    later = [
+        _index(nb, found[_grade_id(cell)]) for cell in wanted if _grade_id(cell) in found and _grade_id(cell) != name
+    ]
     return min(later, default=len(nb.cells))
 
 
@@ -289,9 +299,13 @@ class DefuseHtml(NbGraderPreprocessor):
     attributes = {
         **ALLOWED_ATTRIBUTES,
         "*": ["align", "colspan", "rowspan", "style", "title", "alt", "width", "height"],
-        "a": lambda tag, name, value: name == "title" or name == "href" and value.startswith(("http://", "https://", "#")),
+        "a": lambda tag, name, value: (
+            name == "title" or name == "href" and value.startswith(("http://", "https://", "#"))
+        ),
         # No pictures from elsewhere: they would tell their server who reads the feedback.
-        "img": lambda tag, name, value: name in ("alt", "width", "height") or name == "src" and value.startswith("data:image/"),
+        "img": lambda tag, name, value: (
+            name in ("alt", "width", "height") or name == "src" and value.startswith("data:image/")
+        ),
     }
 
     def preprocess(self, nb, resources):
@@ -300,7 +314,11 @@ class DefuseHtml(NbGraderPreprocessor):
         released = released_path(self.parent.parent.coursedir, ids["assignment"], ids["notebook"])
         ours = {cell.source for cell in nbformat.read(released, as_version=4).cells} if released.exists() else set()
         self.cleaner = Cleaner(
-            tags=self.tags, attributes=self.attributes, protocols={"http", "https", "data"}, strip=True, css_sanitizer=CSSSanitizer()
+            tags=self.tags,
+            attributes=self.attributes,
+            protocols={"http", "https", "data"},
+            strip=True,
+            css_sanitizer=CSSSanitizer(),
         )
         for cell in nb.cells:
             if cell.cell_type == "code":
@@ -317,7 +335,9 @@ class DefuseHtml(NbGraderPreprocessor):
         kept.update((kind, value) for kind, value in data.items() if _is_picture(kind, value))
         if "image/svg+xml" in data and not set(kept) & set(PICTURES):
             # A picture element shows an SVG and runs no script inside it.
-            kept["text/html"] = f'<img src="data:image/svg+xml;base64,{base64.b64encode(data["image/svg+xml"].encode()).decode()}">'
+            kept["text/html"] = (
+                f'<img src="data:image/svg+xml;base64,{base64.b64encode(data["image/svg+xml"].encode()).decode()}">'
+            )
         elif "text/html" in data:
             kept["text/html"] = self.cleaner.clean(data["text/html"])
         left_out = {"text/plain": f"(left out here: an output of the kind {', '.join(output.data)})"}
@@ -525,6 +545,7 @@ def _judge(insecure: bool, device: str):
 
 
 # ---- the settings ----
+
 
 def find_alembic() -> None:
     """Put this Python's own programs on the PATH: nbgrader calls `alembic`, and fails in a venv that is not activated."""

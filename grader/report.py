@@ -11,7 +11,7 @@ import re
 import statistics
 from pathlib import Path
 
-from jinja2 import Environment
+from jinja2 import Environment, FileSystemLoader
 
 from .rubric import load_rubric
 
@@ -77,7 +77,7 @@ def _headline(outcome: dict) -> str:
 def _tone(outcome: dict) -> str:
     if outcome["score"] is None:
         return "#767676"
-    return "#0072B2" if outcome["score"] >= outcome["max_score"] else "#D55E00"
+    return "#0072B2" if outcome["score"] >= outcome["max_score"] else "#B34700"
 
 
 def number(value: float | None) -> str:
@@ -107,7 +107,16 @@ def _row(result: dict, tasks: list[str]) -> list:
         marks += [number(outcome["score"]).replace("?", ""), outcome["status"]]
     carried = " ".join(task for task in tasks if result["tasks"].get(task, {}).get("carried_forward"))
     score = number(result["score"]).replace("?", "")
-    return [result["student"], result["status"], score, result["max_score"], *marks, carried, " | ".join(result["notes"]), result["path"]]
+    return [
+        result["student"],
+        result["status"],
+        score,
+        result["max_score"],
+        *marks,
+        carried,
+        " | ".join(result["notes"]),
+        result["path"],
+    ]
 
 
 def _cell(value: object) -> str:
@@ -124,12 +133,20 @@ def write_class_page(report: dict, path: Path, title: str = "Lab 4") -> Path:
         isolation=report["isolation"],
         tasks=[(task, _title(task)) for task in _tasks(report)],
         results=results,
-        attention=[r for r in results if r["status"] != "graded" or r["notes"]],
+        attention=[{**r, "notes": repairs(r)} for r in results if r["status"] != "graded" or repairs(r)],
         rates=pass_rates(report),
         facts=_facts(results),
     )
     Path(path).write_text(page, encoding="utf-8", errors="replace")
     return Path(path)
+
+
+def repairs(result: dict) -> list[str]:
+    """Return the notes that ask for a look: all but those on errors carried forward, which the marks show."""
+    carried = tuple(
+        f"{task} was marked with" for task, outcome in result["tasks"].items() if outcome["carried_forward"]
+    )
+    return [note for note in result["notes"] if not note.startswith(carried)]
 
 
 def pass_rates(report: dict) -> list[dict]:
@@ -138,16 +155,30 @@ def pass_rates(report: dict) -> list[dict]:
     for result in report["submissions"]:
         for task, outcome in result["tasks"].items():
             for check in outcome["checks"]:
-                row = {"task": task, "name": check["name"], "rule": check["rule"], "hidden": check["hidden"], "passed": 0, "judged": 0}
+                row = {
+                    "task": task,
+                    "name": check["name"],
+                    "rule": check["rule"],
+                    "hidden": check["hidden"],
+                    "passed": 0,
+                    "judged": 0,
+                }
                 row = rows.setdefault((task, check["name"]), row)
                 row["passed"] += check["passed"] is True
                 row["judged"] += check["passed"] is not None
-    order = {(id, name): place for place, (id, name) in enumerate((id, n) for id, t in load_rubric().items() for n in t.checks)}
+    order = {
+        (id, name): place
+        for place, (id, name) in enumerate((id, n) for id, t in load_rubric().items() for n in t.checks)
+    }
     return [rows[key] for key in sorted(rows, key=lambda key: (key[0], order.get(key, len(order))))]
 
 
 def _facts(results: list[dict]) -> dict:
-    shares = [100 * r["score"] / r["max_score"] for r in results if r["score"] is not None and r["status"] == "graded" and r["max_score"]]
+    shares = [
+        100 * r["score"] / r["max_score"]
+        for r in results
+        if r["score"] is not None and r["status"] == "graded" and r["max_score"]
+    ]
     return {
         "students": len(results),
         "graded": len(shares),
@@ -161,13 +192,34 @@ def summary_table(report: dict) -> str:
     tasks = _tasks(report)
     rows = [["student", "status", *tasks, "score", "of"]]
     for result in sorted(report["submissions"], key=lambda r: r["student"]):
-        rows.append([plain(result["student"], 32), result["status"], *(_mark(result, task) for task in tasks), number(result["score"]), f"{result['max_score']:g}"])
+        rows.append(
+            [
+                plain(result["student"], 32),
+                result["status"],
+                *(_mark(result, task) for task in tasks),
+                number(result["score"]),
+                f"{result['max_score']:g}",
+            ]
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))).rstrip() for row in rows]
+    lines = [
+        "  ".join(cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))).rstrip()
+        for row in rows
+    ]
     lines.insert(1, "  ".join("─" * width for width in widths))
-    notes = [f"{plain(r['student'], 32)}: {plain(note, 300)}" for r in sorted(report["submissions"], key=lambda r: r["student"]) for note in r["notes"]]
+    notes = [
+        f"{plain(r['student'], 32)}: {plain(note, 300)}"
+        for r in sorted(report["submissions"], key=lambda r: r["student"])
+        for note in r["notes"]
+    ]
     key = ["↷ marked with the reference's blocks standing in for earlier ones; ? ungraded, which is not 0"]
-    return "\n".join(lines + key * any("↷" in line or "?" in line for line in lines) + [""] * bool(notes) + notes + ["", f"isolation: {plain(report['isolation'])}"])
+    return "\n".join(
+        lines
+        + key * any("↷" in line or "?" in line for line in lines)
+        + [""] * bool(notes)
+        + notes
+        + ["", f"isolation: {plain(report['isolation'])}"]
+    )
 
 
 def _mark(result: dict, task: str) -> str:
@@ -185,137 +237,17 @@ def _tasks(report: dict) -> list[str]:
 
 # ---- the templates ----
 
-_environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+_environment = Environment(
+    loader=FileSystemLoader(Path(__file__).with_name("templates")),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 _environment.filters["mark"] = number
 _environment.filters["clean"] = lambda text: CONTROL.sub("", str(text))
 _environment.filters["said"] = said
 _environment.globals["marks"] = MARKS
 
-# Styles stand on the elements: formgrader, feedback and JupyterLab each bring their own sheets and no room for ours.
-CARD = _environment.from_string("""\
-<div style="font-family:system-ui,sans-serif;font-size:14px;line-height:1.45;color:#1a1a1a;background:#fff;\
-border:1px solid #d0d0d0;border-left:6px solid {{ tone }};border-radius:4px;padding:10px 14px;max-width:860px">
-<div style="font-size:16px;font-weight:600">Task {{ task }}{% if title %} · {{ title }}{% endif %}</div>
-<div style="color:{{ tone }};font-weight:600;margin-bottom:6px">{{ headline }}</div>
-{% if outcome.carried_forward %}
-<div style="margin-bottom:6px">Judged with the reference's blocks standing in for your earlier ones: that mark was better.</div>
-{% endif %}
-{% for check in outcome.checks %}
-<div style="border-top:1px solid #e4e4e4;padding:5px 0;display:flex;gap:12px">
-<div style="flex:0 0 96px;font-weight:600;color:{{ '#0072B2' if check.passed else '#B34700' if check.passed == false else '#595959' }}">\
-{{ marks[check.passed] }}</div>
-<div style="flex:1;min-width:0">
-<div>{{ check.rule|clean }}{% if check.hidden %} <span style="color:#595959">(hidden check)</span>{% endif %}</div>
-{% if not check.passed %}
-{% if check|said and not check.hidden %}
-<pre style="margin:4px 0;padding:6px 8px;background:#f5f5f5;border:0;font-size:12.5px;white-space:pre-wrap;overflow-wrap:anywhere">\
-{{ check|said|clean }}</pre>
-{% endif %}
-{% if check.hint %}<div style="color:#404040"><b>Hint:</b> {{ check.hint|clean }}</div>{% endif %}
-{% endif %}
-</div>
-<div style="flex:0 0 44px;text-align:right;color:#595959">{{ (check.points|mark) if check.passed else '0' if check.passed == false else '?' }}\
-/{{ check.points|mark }}</div>
-</div>
-{% endfor %}
-</div>
-""")
-
-CLASS_PAGE = _environment.from_string("""\
-<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{{ title }}: the class</title>
-<style>
-:root { --ink:#1a1a1a; --soft:#5a5a5a; --line:#dcdcdc; --blue:#0072B2; --orange:#B34700; }
-* { box-sizing:border-box }
-body { font:15px/1.5 system-ui,sans-serif; color:var(--ink); background:#fff; max-width:1180px; margin:0 auto; padding:28px 24px 80px }
-h1 { font-size:26px; margin:0 0 2px } h2 { font-size:19px; margin:38px 0 10px }
-h3 { font-size:15px; margin:18px 0 6px }
-.soft { color:var(--soft) } .num { text-align:right; font-variant-numeric:tabular-nums }
-.facts { display:flex; flex-wrap:wrap; gap:12px; margin:18px 0 0 }
-.fact { border:1px solid var(--line); border-radius:6px; padding:8px 16px; min-width:120px } .fact b { display:block; font-size:22px }
-table { border-collapse:collapse; width:100% } th,td { padding:6px 10px; border-bottom:1px solid var(--line); text-align:left }
-th { font-weight:600; vertical-align:bottom; border-bottom:2px solid #9a9a9a } th small { display:block; font-weight:400; color:var(--soft) }
-td.mark { min-width:92px } td.student { overflow-wrap:anywhere; max-width:260px }
-.bar { display:block; height:6px; background:#e6e6e6; border-radius:3px; margin-top:3px; overflow:hidden }
-.bar i { display:block; height:100%; background:var(--blue) }
-.ungraded { background:repeating-linear-gradient(45deg,#f1f1f1 0 6px,#fff 6px 12px) }
-.tag { display:inline-block; border:1px solid currentColor; border-radius:10px; padding:0 8px; font-size:12px; white-space:nowrap }
-.attention { border-left:5px solid var(--orange); background:#fdf6f0; padding:8px 14px; margin:8px 0; border-radius:3px; overflow-wrap:anywhere }
-.attention ul { margin:2px 0; padding-left:20px }
-.rate { display:grid; grid-template-columns:minmax(0,1fr) 260px 74px; gap:14px; align-items:center; padding:3px 0 }
-.rate .bar { height:12px; margin:0 } details { border-bottom:1px solid var(--line); padding:7px 0 } summary { cursor:pointer }
-details > div { margin:6px 0 12px 18px } pre { white-space:pre-wrap; overflow-wrap:anywhere; background:#f5f5f5; padding:6px 9px; margin:3px 0; font-size:12.5px }
-.failed { margin:8px 0 10px }
-</style></head><body>
-<h1>{{ title }}: the class</h1>
-<div class="soft">Isolation while grading: {{ isolation|clean }}</div>
-<div class="facts">
-<div class="fact"><b>{{ facts.students }}</b>hand-in{{ '' if facts.students == 1 else 's' }}</div>
-<div class="fact"><b>{{ facts.graded }}</b>fully graded</div>
-<div class="fact"><b>{{ facts.full }}</b>with full marks</div>
-<div class="fact"><b>{{ facts.median }}</b>median</div>
-</div>
-{% if attention %}
-<h2>Look at these first</h2>
-{% for result in attention|sort(attribute='status', reverse=true) %}
-<div class="attention"><b>{{ result.student|clean }}</b>{% if result.status != 'graded' %} <span class="tag">{{ result.status }}</span>{% endif %}
-{% if result.notes %}<ul>{% for note in result.notes %}<li>{{ note|clean }}</li>{% endfor %}</ul>{% endif %}
-</div>
-{% endfor %}
-{% endif %}
-<h2>Marks</h2>
-<table><thead><tr><th>Student</th>{% for task, name in tasks %}<th>{{ task }}<small>{{ name }}</small></th>{% endfor %}<th>Total</th></tr></thead><tbody>
-{% for result in results %}
-<tr><td class="student">{{ result.student|clean }}{% if result.status != 'graded' %} <span class="tag">{{ result.status }}</span>{% endif %}</td>
-{% for task, name in tasks %}
-{% set outcome = result.tasks.get(task) %}
-{% if outcome is none %}
-<td class="mark soft">–</td>
-{% elif outcome.score is none %}
-<td class="mark ungraded">ungraded</td>
-{% else %}
-<td class="mark">{% if outcome.carried_forward %}<span title="the reference's blocks stood in for earlier ones">↷</span> {% endif %}\
-{{ outcome.score|mark }} <span class="soft">/ {{ outcome.max_score|mark }}</span>\
-<span class="bar"><i style="width:{{ (100 * outcome.score / outcome.max_score)|round(1) if outcome.max_score else 0 }}%"></i></span></td>
-{% endif %}
-{% endfor %}
-{% if result.score is none %}
-<td class="mark ungraded">ungraded</td>
-{% else %}
-<td class="mark"><b>{{ result.score|mark }}</b> <span class="soft">/ {{ result.max_score|mark }}</span>\
-{% if result.status == 'graded' %}<span class="bar"><i style="width:{{ (100 * result.score / result.max_score)|round(1) if result.max_score else 0 }}%"></i></span>\
-{% else %}<br><span class="soft">so far</span>{% endif %}</td>
-{% endif %}
-</tr>
-{% endfor %}
-</tbody></table>
-<p class="soft">↷ the reference's blocks stood in for the student's earlier ones, and that mark was better. Ungraded is not 0: somebody has to look.</p>
-<h2>How often each check passes</h2>
-{% for task, name in tasks %}
-<h3>{{ task }} · {{ name }}</h3>
-{% for rate in rates if rate.task == task %}
-<div class="rate"><div title="{{ rate.name }}">{{ rate.rule|clean or rate.name }}{% if rate.hidden %} <span class="soft">(hidden)</span>{% endif %}</div>
-<span class="bar"><i style="width:{{ (100 * rate.passed / rate.judged)|round(1) if rate.judged else 0 }}%"></i></span>
-<div class="num">{{ rate.passed }} of {{ rate.judged }}</div></div>
-{% endfor %}
-{% endfor %}
-<h2>What failed, student by student</h2>
-{% for result in results %}
-{% set ns = namespace(count=0) %}
-{% for outcome in result.tasks.values() %}{% for check in outcome.checks if check.passed == false %}{% set ns.count = ns.count + 1 %}{% endfor %}{% endfor %}
-<details><summary><b>{{ result.student|clean }}</b> <span class="soft">{{ result.score|mark }} / {{ result.max_score|mark }}, \
-{{ ns.count }} failed check{{ '' if ns.count == 1 else 's' }}, {{ result.path|clean }}</span></summary><div>
-{% for task, outcome in result.tasks.items() %}
-{% for check in outcome.checks if check.passed == false %}
-<div class="failed"><span class="tag">{{ task }}</span> <b>{{ check.name }}</b>{% if check.hidden %} <span class="soft">(hidden)</span>{% endif %} \
-<span class="soft">−{{ check.points|mark }}</span><br>{{ check.rule|clean }}{% if check|said %}<pre>{{ check|said|clean }}</pre>{% endif %}\
-{% if check.hint %}<span class="soft">Hint: {{ check.hint|clean }}</span>{% endif %}</div>
-{% endfor %}
-{% endfor %}
-{% if not ns.count %}<span class="soft">{{ 'Nothing.' if result.status == 'graded' else 'Nothing was judged; see the notes above.' }}</span>{% endif %}
-</div></details>
-{% endfor %}
-</body></html>
-""")
+# The card's styles stand on its elements: formgrader, feedback and JupyterLab bring their own sheets, with no room for ours.
+CARD = _environment.get_template("card.html")
+CLASS_PAGE = _environment.get_template("class.html")

@@ -71,6 +71,8 @@ def run_check(check: Check, student: Student) -> Outcome:
     except Mismatch as mismatch:
         return Outcome(check, False, message_of(check, student.doing, mismatch.came, mismatch.expected))
     except StudentError as error:
+        if error.type == "NotImplementedError" and "Task" in error.message:
+            return Outcome(check, False, f"to do: {error.message} ({error.where.split(':')[0]})")
         return Outcome(check, False, message_of(check, student.doing, str(error), "no exception"))
     except NoAnswer as reason:
         return Outcome(check, False, message_of(check, student.doing, str(reason), "an answer"))

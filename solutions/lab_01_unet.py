@@ -175,9 +175,9 @@ draw_unet(features=(64, 128, 256, 512), size=(200, 200), in_channels=3, out_chan
 #
 # | tensor | shape | in general |
 # |---|---|---|
-# | x | (B, 3, 200, 200) | $(B,\ C_\text{in},\ H,\ W)$ |
-# | features | (B, 64, 200, 200) | $(B,\ C_\text{out},\ H,\ W)$ |
-# | pooled | (B, 64, 100, 100) | $(B,\ C_\text{out},\ \lfloor H/2 \rfloor,\ \lfloor W/2 \rfloor)$ |
+# | x | (B, 3, 200, 200) | (B, in_channels, H, W) |
+# | features | (B, 64, 200, 200) | (B, out_channels, H, W) |
+# | pooled | (B, 64, 100, 100) | (B, out_channels, ⌊H/2⌋, ⌊W/2⌋) |
 #
 # A convolution with kernel $k$, padding $p$ and stride 1 turns $H$ into $H + 2p - k + 1$.
 # So $k=3$ needs $p=1$ to keep the size.

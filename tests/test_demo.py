@@ -20,7 +20,9 @@ def shown(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo")
     lines = []
     report = demos.demo(out, say=lines.append)
-    return SimpleNamespace(out=out, text="\n".join(lines), report=report, results={r["student"]: r for r in report["submissions"]})
+    return SimpleNamespace(
+        out=out, text="\n".join(lines), report=report, results={r["student"]: r for r in report["submissions"]}
+    )
 
 
 def scores(shown, student):
@@ -48,7 +50,12 @@ def test_the_untouched_release_has_nothing(shown):
 
 @pytest.mark.parametrize(
     "student, task",
-    [("carla_swapped_return", "1.1"), ("deniz_odd_sizes", "1.2"), ("fatma_syntax_error", "1.2"), ("gus_endless_loop", "1.2")],
+    [
+        ("carla_swapped_return", "1.1"),
+        ("deniz_odd_sizes", "1.2"),
+        ("fatma_syntax_error", "1.2"),
+        ("gus_endless_loop", "1.2"),
+    ],
 )
 def test_a_mistake_costs_its_own_task_only(shown, student, task):
     got = scores(shown, student)
@@ -60,13 +67,19 @@ def test_the_cheat_gets_nothing(shown):
     assert scores(shown, "heidi_cheat") == {id: FULL[id] if id == "1.1" else 0 for id in FULL}
     assert not (shown.out / "cheated.txt").exists()
     with sqlite3.connect(shown.out / "course" / "gradebook.db") as book:
-        assert book.execute("select count(*) from grade where manual_score is not null or auto_score > 100").fetchone() == (0,)
+        assert book.execute(
+            "select count(*) from grade where manual_score is not null or auto_score > 100"
+        ).fetchone() == (0,)
 
 
 def test_the_attack_works_without_the_wall(shown, tmp_path):
     """Or the test above would prove nothing: the same cell, run as a kernel would, writes and reads."""
     notebook = next((shown.out / "handins").glob("heidi*")).read_text()
-    source = next("".join(cell["source"]) for cell in json.loads(notebook)["cells"] if "class DoubleConv" in "".join(cell["source"]))
+    source = next(
+        "".join(cell["source"])
+        for cell in json.loads(notebook)["cells"]
+        if "class DoubleConv" in "".join(cell["source"])
+    )
     here = SimpleNamespace(witness=tmp_path / "w.txt", gradebook=tmp_path / "g.db")
     with sqlite3.connect(here.gradebook) as book:
         book.execute("create table grade (auto_score, manual_score)")
@@ -88,5 +101,7 @@ def test_gradebook_says_what_the_report_says(shown):
             "select s.student_id, sum(g.auto_score) from grade g join submitted_notebook n on g.notebook_id = n.id"
             " join submitted_assignment s on n.assignment_id = s.id group by s.student_id"
         ).fetchall()
-    assert {student: pytest.approx(score, abs=0.01) for student, score in rows} == {s: r["score"] for s, r in shown.results.items()}
+    assert {student: pytest.approx(score, abs=0.01) for student, score in rows} == {
+        s: r["score"] for s, r in shown.results.items()
+    }
     assert os.access(shown.out / "course" / "gradebook.db", os.W_OK)  # so only the wall kept the cheat off

@@ -4,7 +4,8 @@ A line of a solution (or of a hidden check) is *distinctive* when, without inden
 24 characters or more. Shorter ones (`return x`, `skips = []`) stand in any program, so they count together with
 the line that follows them in the solution: a release that holds two such lines in a row holds the solution. Pairs
 with fewer than 24 characters in all, imports and except clauses prove nothing. Nor does what students are shown on
-purpose: for solutions the notebook's text outside the solution regions, for hidden checks the public ones.
+purpose: for solutions the notebook's text outside the solution regions, for hidden checks the public ones and
+`grader/expect.py`, whose helpers both are written with.
 """
 
 import ast
@@ -84,10 +85,11 @@ def hidden_texts():
     for lab in build.read_labs(ROOT):
         solutions, visible = solutions_of(lab)
         hidden.update({name: distinctive(text) - pieces(visible) for name, text in solutions.items()})
-    public = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "grader" / "checks").glob("*.py"))]
+    visible = [*sorted((ROOT / "grader" / "checks").glob("*.py")), ROOT / "grader" / "expect.py"]
+    public = [pieces(path.read_text(encoding="utf-8")) for path in visible]
     for path in sorted((ROOT / "solutions" / "checks").glob("*.py")):
         secret = distinctive(path.read_text(encoding="utf-8"))
-        hidden[path.relative_to(ROOT).as_posix()] = secret.difference(*map(pieces, public))
+        hidden[path.relative_to(ROOT).as_posix()] = secret.difference(*public)
     return hidden
 
 

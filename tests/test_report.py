@@ -13,7 +13,15 @@ HOSTILE = "<script>alert(1)</script>\x1b[31m `x` $y$ & \ud800"
 
 
 def check(name, passed, hidden=False, message="", points=2.0):
-    return {"name": name, "hidden": hidden, "passed": passed, "message": message, "rule": f"rule of {name}", "hint": "a hint", "points": points}
+    return {
+        "name": name,
+        "hidden": hidden,
+        "passed": passed,
+        "message": message,
+        "rule": f"rule of {name}",
+        "hint": "a hint",
+        "points": points,
+    }
 
 
 def outcome(score, checks, maximum=4.0, carried=False):
@@ -27,21 +35,42 @@ def result(student, tasks, notes=()):
     status = "graded" if len(known) == len(scores) else "partly graded" if known else "ungraded"
     maximum = sum(task["max_score"] for task in tasks.values())
     total = sum(known) if known else None
-    return {"path": f"handins/{student}.ipynb", "student": student, "status": status, "score": total, "max_score": maximum, "notes": list(notes), "seconds": 1.0, "tasks": tasks}
+    return {
+        "path": f"handins/{student}.ipynb",
+        "student": student,
+        "status": status,
+        "score": total,
+        "max_score": maximum,
+        "notes": list(notes),
+        "seconds": 1.0,
+        "tasks": tasks,
+    }
 
 
 @pytest.fixture
 def class_report():
     good = {"1.1": outcome(4.0, [check("a", True), check("b", True, hidden=True)])}
-    slip = {"1.1": outcome(2.0, [check("a", True), check("b", False, hidden=True, message="came 3, expected SECRET")], carried=True)}
+    slip = {
+        "1.1": outcome(
+            2.0, [check("a", True), check("b", False, hidden=True, message="came 3, expected SECRET")], carried=True
+        )
+    }
     hostile = {"1.1": outcome(0.0, [check("a", False, message=HOSTILE), check("b", False, hidden=True)])}
     broken = {"1.1": outcome(None, [])}
-    students = [result("ada", good), result("bob", slip), result("=cmd()", hostile, [HOSTILE]), result("dan", broken, ["not JSON"])]
+    students = [
+        result("ada", good),
+        result("bob", slip),
+        result("=cmd()", hostile, [HOSTILE]),
+        result("dan", broken, ["not JSON"]),
+    ]
     return {"isolation": "full: everything", "submissions": students}
 
 
 def test_csv_leaves_ungraded_marks_empty(class_report, tmp_path):
-    rows = {row["student"]: row for row in csv.DictReader(report.write_csv(class_report, tmp_path / "c.csv").open(encoding="utf-8"))}
+    rows = {
+        row["student"]: row
+        for row in csv.DictReader(report.write_csv(class_report, tmp_path / "c.csv").open(encoding="utf-8"))
+    }
     assert rows["ada"]["score"] == "4" and rows["ada"]["1.1 status"] == "graded"
     assert rows["dan"]["score"] == rows["dan"]["1.1 score"] == "" and rows["dan"]["status"] == "ungraded"
     assert rows["bob"]["carried_forward"] == "1.1"
@@ -99,6 +128,8 @@ def test_comment_is_harmless_as_markdown_and_as_text(class_report):
     assert report.comment_text("1.1", tasks[0]) == "Task 1.1: 4 of 4 points, 2 of 2 checks passed."
 
 
-@pytest.mark.parametrize("value, text", [(4.0, "4"), (2.5, "2.5"), (1 / 3, "0.33"), (0.0, "0"), (10.0, "10"), (None, "?")])
+@pytest.mark.parametrize(
+    "value, text", [(4.0, "4"), (2.5, "2.5"), (1 / 3, "0.33"), (0.0, "0"), (10.0, "10"), (None, "?")]
+)
 def test_numbers(value, text):
     assert report.number(value) == text

@@ -1,0 +1,35 @@
+# On a fresh machine with Python and make:  make demo   |   make test   |   make lab
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-browser lab build bench clean
+
+demo: $(STAMP)
+	$(BIN)/unetlab demo
+
+test: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+test-browser: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser
+
+lab: $(STAMP)
+	$(BIN)/jupyter lab labs
+
+build: $(STAMP)
+	$(BIN)/unetlab build
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/grading.py
+
+clean:
+	rm -rf $(VENV) demo course
+
+# done once, and again when what it installs has changed
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[grade,test]'
+	touch $@

@@ -1,0 +1,173 @@
+"""The command line: `unetlab COMMAND`, or `python -m grader COMMAND`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0 when it did its work, 1 when a check or the work failed, 2 for unusable arguments."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"unetlab {options.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("unetlab: interrupted; what was finished is kept", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="unetlab", description="Teach, check and grade the U-Net lab.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_add_check, _add_grade, _add_class, _add_build, _add_release, _add_demo):
+        add(commands)
+    return parser
+
+
+def _add_check(commands) -> None:
+    command = commands.add_parser("check", help="students: run the public checks on a module or notebook")
+    command.add_argument("task", nargs="?", help="a task such as 1.1 (default: all)")
+    command.add_argument("file", type=Path, help="lab04_student.py, or a notebook")
+    command.set_defaults(run=_check)
+
+
+def _check(options) -> int:
+    from .definitions import load
+    from .notebook import check_namespace
+    from .rubric import select
+    from .submissions import Unreadable, find_submissions
+
+    tasks = select([options.task] if options.task else None)
+    (submission, *others) = find_submissions([options.file])
+    if others:
+        raise ValueError(f"{options.file}: several submissions; name one file")
+    try:
+        loaded = load(submission.sources())
+    except Unreadable as problem:
+        raise ValueError(str(problem)) from None
+    for note in [*submission.notes, *loaded.notes]:
+        print(f"note: {note}", file=sys.stderr)
+    reports = [check_namespace(task.id, loaded.namespace, loaded.missing) for task in tasks]
+    print("\n\n".join(map(repr, reports)))
+    return 0 if all(report.passed for report in reports) else 1
+
+
+def _add_judging(command) -> None:
+    command.add_argument("--only", type=lambda text: text.split(","), help="tasks, such as 1.1,1.4 (default: all)")
+    command.add_argument("--jobs", type=int, default=1, help="judges side by side (default: 1)")
+    command.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    command.add_argument("--insecure", action="store_true", help="grade even where submissions cannot be walled in")
+
+
+def _add_grade(commands) -> None:
+    command = commands.add_parser("grade", help="instructors: mark notebooks, modules, folders and zips")
+    command.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the whole report here (- for standard output)")
+    _add_judging(command)
+    command.set_defaults(run=_grade)
+
+
+def _grade(options) -> int:
+    from .judge import grade_all
+    from .report import summary_table
+    from .submissions import find_submissions
+
+    _require_solutions("grade")
+    submissions = find_submissions(options.paths)
+    if not submissions:
+        raise ValueError(f"{', '.join(map(str, options.paths))}: no notebook, module or zip in it")
+    results = list(_with_bar(grade_all(submissions, options.jobs, options.only, options.device, options.insecure), submissions))
+    order = {(str(s.path), s.student): number for number, s in enumerate(submissions)}
+    results.sort(key=lambda result: order[result["path"], result["student"]])
+    report = {"isolation": results[0]["isolation"], "submissions": results}
+    text = json.dumps(report, indent=2, ensure_ascii=False)
+    if options.json == Path("-"):
+        print(text)
+        return 0
+    if options.json:
+        options.json.write_text(text + "\n", encoding="utf-8")
+    print(summary_table(report))
+    return 0
+
+
+def _with_bar(results, submissions):
+    from tqdm import tqdm
+
+    return tqdm(results, total=len(submissions), unit="submission", file=sys.stderr)
+
+
+def _add_class(commands) -> None:
+    command = commands.add_parser("class", help="instructors: hand-ins to gradebook, feedback, CSV and class page")
+    command.add_argument("handins", type=Path, help="folder with what the students handed in, as it comes")
+    command.add_argument("--course", type=Path, default=Path("course"), help="nbgrader course folder (default: course)")
+    _add_judging(command)
+    command.set_defaults(run=_class)
+
+
+def _class(options) -> int:
+    from .course import grade_class
+    from .report import summary_table
+
+    _require_solutions("class")
+    report = grade_class(options.handins, options.course, jobs=options.jobs, device=options.device, insecure=options.insecure)
+    print(summary_table(report))
+    return 0
+
+
+def _add_build(commands) -> None:
+    command = commands.add_parser("build", help="maintainers: write labs/ and starter/ from solutions/")
+    command.set_defaults(run=_build)
+
+
+def _build(options) -> int:
+    _require_solutions("build")
+    from .build import build
+
+    for path in build(ROOT):
+        print(path)
+    return 0
+
+
+def _add_release(commands) -> None:
+    command = commands.add_parser("release", help="instructors: write what students get")
+    command.add_argument("directory", type=Path)
+    command.add_argument("--repo", metavar="URL", help="where students will find it, for Colab's badges and set-up")
+    command.set_defaults(run=_release)
+
+
+def _release(options) -> int:
+    _require_solutions("release")
+    from .release import release
+
+    release(options.directory, options.repo)
+    print(f"the students' copy lies in {options.directory}")
+    return 0
+
+
+def _add_demo(commands) -> None:
+    command = commands.add_parser("demo", help="a class of eight, from release to gradebook")
+    command.add_argument("directory", type=Path, nargs="?", default=Path("demo"))
+    command.set_defaults(run=_demo)
+
+
+def _demo(options) -> int:
+    _require_solutions("demo")
+    from .demo import demo
+
+    demo(options.directory)
+    return 0
+
+
+def _require_solutions(command: str) -> None:
+    """ValueError in a student's copy; else the hidden half becomes importable, here and in no other place."""
+    if not (ROOT / "solutions").is_dir():
+        raise ValueError(f"this is a student's copy, without solutions/; `unetlab {command}` needs the instructor's")
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))

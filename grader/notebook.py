@@ -1,0 +1,83 @@
+"""`check("1.1")` in a notebook, and its table."""
+
+from __future__ import annotations
+
+import html
+import sys
+from dataclasses import dataclass
+
+from .rubric import Task, select
+from .runner import Outcome, checks_of, run_check
+from .servant import Servant
+from .student import Student
+
+STYLE = """<style>
+.unetlab {font: 14px/1.45 system-ui, sans-serif; border-left: 4px solid #0072b2; padding: .2em .9em; max-width: 56em}
+.unetlab.open {border-color: #d55e00}
+.unetlab h4 {margin: .3em 0; font-size: 15px}
+.unetlab ul {list-style: none; padding: 0; margin: .3em 0}
+.unetlab li {margin: .15em 0}
+.unetlab table {margin: .2em 0 .6em 1.6em; border-collapse: collapse; font-size: 13px}
+.unetlab td {text-align: left; vertical-align: top; padding: .1em .8em .1em 0; background: none; white-space: normal}
+.unetlab td:first-child {color: #666; white-space: nowrap}
+</style>"""
+
+
+@dataclass
+class Report:
+    """The outcomes of one task's public checks; Jupyter shows it as a table, a terminal as text."""
+
+    task: Task
+    outcomes: list[Outcome]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check that applies passed."""
+        return all(outcome.passed is not False for outcome in self.outcomes)
+
+    @property
+    def headline(self) -> str:
+        """How many checks passed, and what that means."""
+        count = sum(outcome.passed is True for outcome in self.outcomes)
+        text = f"Task {self.task.id} · {self.task.title}: {count} of {len(self.outcomes)} checks passed"
+        return text + (". The hidden checks go further." if self.passed else "")
+
+    def __repr__(self) -> str:
+        lines = [self.headline]
+        for outcome in self.outcomes:
+            lines.append(f"  {_mark(outcome)} {outcome.check.rule}")
+            lines += [f"      {line}" for line in _details(outcome)]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        items = "".join(
+            f"<li>{_mark(outcome)} {html.escape(outcome.check.rule)}{_table(outcome)}</li>" for outcome in self.outcomes
+        )
+        kind = "" if self.passed else " open"
+        return f'{STYLE}<div class="unetlab{kind}"><h4>{html.escape(self.headline)}</h4><ul>{items}</ul></div>'
+
+
+def check_live(task_id: str) -> Report:
+    """Check the classes of the running notebook or script; ValueError for an unknown task."""
+    return check_namespace(task_id, vars(sys.modules["__main__"]))
+
+
+def check_namespace(task_id: str, namespace: dict, missing: dict[str, str] | None = None) -> Report:
+    """Run the public checks of one task on what `namespace` defines; `missing` says why a name is not there."""
+    (task,) = select([task_id])
+    return Report(task, [run_check(check, Student(Servant(namespace, missing=missing))) for check in checks_of(task)])
+
+
+def _mark(outcome: Outcome) -> str:
+    return {True: "✓", False: "✗", None: "–"}[outcome.passed]
+
+
+def _details(outcome: Outcome) -> list[str]:
+    """What a failed check says below its rule."""
+    return [line for line in outcome.message.splitlines() if not line.startswith("rule: ")]
+
+
+def _table(outcome: Outcome) -> str:
+    rows = [line.partition(": ") for line in _details(outcome)]
+    cells = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(text)}</td></tr>" for name, _, text in rows)
+    return f"<table>{cells}</table>" if cells else ""
