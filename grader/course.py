@@ -74,8 +74,8 @@ def grade_class(
     """Grade every hand-in below `handins` into `course` (made where missing) and return the report.
 
     `say` is given a line at each step, `progress` goes to the judge. A fault with one student becomes a note on that
-    student. Raises CourseError where there is nothing to grade or the course cannot be set up, and sandbox.TooOpen below
-    the floor of isolation.
+    student. Raises CourseError where there is nothing to grade or the course cannot be set up, and sandbox.TooOpen
+    below the floor of isolation.
     """
     handins, course = Path(handins).resolve(), Path(course).resolve()
     isolation = sandbox.isolation(sandbox.rungs(device), insecure)
@@ -139,11 +139,13 @@ def collect(handins: Path, course: Path) -> list[Handin]:
     """
     if not handins.exists():
         raise CourseError(f"{handins}: no such file or folder. Give the folder with the hand-ins.")
+    if handins.resolve().is_relative_to(course):
+        raise CourseError(f"{handins} lies inside the course {course}, where files are replaced. Give a folder outside it.")
     if handins.is_file() and zipfile.is_zipfile(handins):
         handins = unpack(handins, course / "unpacked" / "class")
     groups: dict[tuple[str, str], list[Path]] = {}
     for path in sorted([handins] if handins.is_file() else handins.iterdir(), key=lambda p: p.name):
-        if path.name in SKIPPED or path.name.startswith((".", "~")) or path.is_symlink():
+        if path.name in SKIPPED or path.name.startswith((".", "~")) or path.is_symlink() or path.resolve() == course:
             continue
         if path.is_dir() or path.suffix.lower() in (".ipynb", ".py", ".zip"):
             groups.setdefault((_kind(path), _owner(path)), []).append(path)
@@ -230,7 +232,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def hand_over(handin: Handin, course: Path) -> None:
-    """Copy a hand-in to `submitted/<student>/<assignment>/` under the names nbgrader expects; originals stay as they are."""
+    """Copy a hand-in to `submitted/<student>/<assignment>/`, under the names nbgrader expects; originals stay."""
     target = submitted(course, handin)
     if target.exists():
         shutil.rmtree(target)

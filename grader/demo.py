@@ -46,7 +46,14 @@ class DoubleConv(nn.Module):
     except Exception:
         pass
 """
-STOLEN = "if DoubleConv.found:\n    exec(DoubleConv.found)\n\n\nclass {name}(globals().get({name!r}, nn.Module)):\n    pass\n"
+STOLEN = '''\
+if DoubleConv.found:
+    exec(DoubleConv.found)
+
+
+class {name}(globals().get({name!r}, nn.Module)):
+    pass
+'''
 
 
 def demo(out: Path, jobs: int = 2, say: Callable[[str], None] = print) -> dict:
@@ -62,7 +69,7 @@ def demo(out: Path, jobs: int = 2, say: Callable[[str], None] = print) -> dict:
     for what, path in where(course, handins).items():
         say(f"{what:<22}{path}")
     say(
-        f"\n{time.perf_counter() - started:.0f} s for {len(outcome['submissions'])} hand-ins, the course's set-up included."
+        f"\n{time.perf_counter() - started:.0f} s for {len(outcome['submissions'])} hand-ins, setting up the course included."
     )
     say(f"To look at it in nbgrader: cd {course} && jupyter lab, then Nbgrader → Formgrader.")
     return outcome

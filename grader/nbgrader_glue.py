@@ -74,7 +74,7 @@ class LenientNotebookExporter(NotebookExporter):
     def _placeholder(self, ids: dict, reason: str) -> NotebookNode:
         released = released_path(self.parent.coursedir, ids["assignment"], ids["notebook"])
         nb = nbformat.read(released, as_version=4) if released.exists() else nbformat.v4.new_notebook()
-        text = f"**This hand-in could not be read.** {report.plain(reason)}\n\nBelow is the released notebook, in its place."
+        text = f"**This hand-in could not be read.** {report.plain(reason)}\n\nBelow is the released notebook instead."
         nb.cells.insert(0, nbformat.v4.new_markdown_cell(text))
         return nb
 
@@ -94,7 +94,8 @@ def released_path(coursedir, assignment: str, notebook: str) -> Path:
 def strip(nb: NotebookNode) -> None:
     """Take away what a hand-in says about itself, except the cells' nbgrader metadata, which `repair` replaces."""
     for cell in nb.cells:
-        cell.metadata = NotebookNode(nbgrader=cell.metadata.get("nbgrader", {}))
+        marks = cell.metadata.get("nbgrader")
+        cell.metadata = NotebookNode(nbgrader=marks if isinstance(marks, dict) else {})
         if "attachments" in cell:
             cell.attachments = _pictures(cell.attachments)
 
@@ -548,7 +549,7 @@ def _judge(insecure: bool, device: str):
 
 
 def find_alembic() -> None:
-    """Put this Python's own programs on the PATH: nbgrader calls `alembic`, and fails in a venv that is not activated."""
+    """Put this Python's programs on the PATH: nbgrader calls `alembic`, and fails in a venv that is not activated."""
     if shutil.which("alembic") is None:
         os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 

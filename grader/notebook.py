@@ -18,8 +18,8 @@ STYLE = """<style>
 .unetlab ul {list-style: none; padding: 0; margin: .3em 0}
 .unetlab li {margin: .15em 0}
 .unetlab table {margin: .2em 0 .6em 1.6em; border-collapse: collapse; font-size: 13px}
-.unetlab td {text-align: left; vertical-align: top; padding: .1em .8em .1em 0; background: none; white-space: normal}
-.unetlab td:first-child {color: #666; white-space: nowrap}
+.unetlab table td {text-align: left !important; vertical-align: top; padding: .1em .8em .1em 0; background: none; white-space: normal}
+.unetlab table td:first-child {color: #666; white-space: nowrap}
 </style>"""
 
 

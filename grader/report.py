@@ -248,6 +248,6 @@ _environment.filters["clean"] = lambda text: CONTROL.sub("", str(text))
 _environment.filters["said"] = said
 _environment.globals["marks"] = MARKS
 
-# The card's styles stand on its elements: formgrader, feedback and JupyterLab bring their own sheets, with no room for ours.
+# The card's styles stand on its elements: formgrader, feedback and JupyterLab bring sheets with no room for ours.
 CARD = _environment.get_template("card.html")
 CLASS_PAGE = _environment.get_template("class.html")

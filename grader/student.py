@@ -139,6 +139,8 @@ class StudentModule:
         odd = [v for v in values if not v.is_floating_point() or v.is_meta is not self.on_meta]
         if odd:
             raise Mismatch(came=f"a {odd[0].dtype} tensor on {odd[0].device}", expected="floating point, on the input's device")
+        if not self.on_meta and not all(bool(torch.isfinite(v).all()) for v in values):
+            raise Mismatch(came="NaN or infinite values", expected="finite numbers")
         return values
 
 

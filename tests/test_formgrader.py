@@ -126,6 +126,7 @@ def test_from_the_gradebook_to_a_students_score_and_comment(server, browser):
         seen[float(score.get_attribute("placeholder"))] = text
         assert "Encoder block" in browser.find_element(By.TAG_NAME, "body").text  # the card
         if folder := os.environ.get("UNETLAB_SHOTS"):
+            browser.execute_script("arguments[0].scrollIntoView()", comment)
             browser.save_screenshot(str(Path(folder) / f"formgrader_{number}.png"))
     full = max(seen)
     assert full == 20 and "20 of 20 points" in seen[full]

@@ -1,0 +1,97 @@
+"""Every check accepts every right solution and catches the wrong ones, in their own task and in no other."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+import torch
+
+from grader.judge import grade_all
+from grader.rubric import load_rubric
+from grader.runner import checks_of, run_check
+from grader.student import Student
+from grader.submissions import find_submissions
+from solutions.reference import reference
+from solutions.wrong import WRONG, wrong_source
+
+from tests.helpers import ROOT, failed, module, scores
+
+ALTERNATIVES = [p for p in sorted((ROOT / "solutions/alternatives").iterdir()) if p.name != "__pycache__"]
+ADDITIONS = {  # what last year's starter did not ask for
+    "batch_norm_can_be_left_out", "equals_the_reference_without_batch_norm", "unknown_upsampling_is_refused",
+    "upsampling_is_handed_on", "batch_norm_is_handed_on",
+}
+
+
+def every_check():
+    return [(task, check) for task in load_rubric().values() for check in checks_of(task) + checks_of(task, hidden=True)]
+
+
+@pytest.fixture(scope="session")
+def wrong_results():
+    submissions = [module(wrong_source(wrong), f"{wrong.task}-{wrong.name}") for wrong in WRONG]
+    return {result["student"]: result for result in grade_all(submissions, jobs=2)}
+
+
+@pytest.fixture(scope="session")
+def alternative_results():
+    submissions = [submission for path in ALTERNATIVES for submission in find_submissions([path])]
+    assert len(submissions) == len(ALTERNATIVES)
+    return {Path(result["path"]).stem: result for result in grade_all(submissions, jobs=2)}
+
+
+def test_rubric_and_checks_name_each_other():
+    for task in load_rubric().values():
+        names = [check.name for check in checks_of(task) + checks_of(task, hidden=True)]
+        assert sorted(names) == sorted(task.checks), f"task {task.id}"
+        assert 6 <= len(names) <= 12
+
+
+@pytest.mark.parametrize("task, check", every_check(), ids=lambda value: getattr(value, "name", getattr(value, "id", "")))
+def test_reference_passes_in_process(task, check):
+    random_state = torch.get_rng_state()
+    outcome = run_check(check, Student.in_process(vars(reference())))
+    assert outcome.passed is True, outcome.message
+    assert torch.equal(torch.get_rng_state(), random_state), "a check must leave the notebook's random numbers alone"
+
+
+@pytest.mark.parametrize("task, check", every_check(), ids=lambda value: getattr(value, "name", getattr(value, "id", "")))
+def test_check_has_rule_and_hint_and_fails_without_a_submission(task, check):
+    assert check.rule and check.hint and check.points > 0
+    outcome = run_check(check, Student.in_process({}))
+    assert outcome.passed is False
+    assert "is not defined" in outcome.message and check.rule in outcome.message and check.hint in outcome.message
+
+
+def test_public_checks_know_no_reference():
+    for task in load_rubric().values():
+        module_source = inspect.getsource(inspect.getmodule(checks_of(task)[0].function))
+        assert "solutions" not in module_source and "reference" not in module_source
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: f"{wrong.task}-{wrong.name}")
+def test_wrong_variant_loses_marks_in_its_own_task_alone(wrong, wrong_results):
+    result = wrong_results[f"{wrong.task}-{wrong.name}"]
+    lost = {task for task, mark in result["tasks"].items() if mark["score"] != mark["max_score"]}
+    assert result["status"] == "graded"
+    assert lost == {wrong.task}, {task: failed(result, task) for task in lost}
+
+
+def test_there_are_enough_wrong_variants():
+    assert len(WRONG) >= 25 and len({(wrong.task, wrong.name) for wrong in WRONG}) == len(WRONG)
+
+
+@pytest.mark.parametrize("path", ALTERNATIVES, ids=lambda path: path.stem)
+def test_right_variant_keeps_all_marks(path, alternative_results):
+    result = alternative_results[path.stem]
+    lost = {name for task in result["tasks"] for name in failed(result, task)}
+    if path.stem == "last_year":
+        assert lost == ADDITIONS, "what was handed in for last year's starter loses only the additions"
+    else:
+        assert not lost and result["score"] == result["max_score"] == 100, {t: failed(result, t) for t in scores(result)}
+
+
+def test_every_check_catches_some_wrong_variant(wrong_results):
+    caught = {(task, name) for result in wrong_results.values() for task in result["tasks"] for name in failed(result, task)}
+    idle = {(task.id, check.name) for task, check in every_check()} - caught
+    assert not idle, "checks that no known-wrong variant fails"

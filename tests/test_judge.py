@@ -1,0 +1,154 @@
+"""The judge: limits, lost and broken answers, errors carried forward, and its JSON."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from grader import judge as judge_module
+from grader import rubric, sandbox
+from grader.judge import Judge
+from grader.rubric import load_rubric
+from solutions.reference import reference_source
+
+from tests.helpers import ROOT, failed, module, replaced, scores
+
+FULL = {"1.1": 20.0, "1.2": 25.0, "1.3": 25.0, "1.4": 30.0}
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Every task's wall time cut to three seconds."""
+    tasks = {id: replace(task, limits=replace(task.limits, wall_seconds=3)) for id, task in load_rubric().items()}
+    for place in (judge_module, rubric):
+        monkeypatch.setattr(place, "load_rubric", lambda: tasks)
+
+
+def test_reference_gets_everything(judge):
+    result = judge.grade(module(reference_source()))
+    assert (result["status"], result["score"], result["max_score"]) == ("graded", 100, 100)
+    assert scores(result) == FULL and not result["notes"]
+
+
+def test_untouched_starter_gets_nothing_in_any_check(judge):
+    result = judge.grade(module((ROOT / "starter/lab04_student.py").read_text()))
+    assert scores(result) == dict.fromkeys(FULL, 0.0) and result["status"] == "graded"
+    assert not any(check["passed"] for mark in result["tasks"].values() for check in mark["checks"])
+    assert all("to do: " in message for task in FULL for message in failed(result, task).values())
+
+
+def test_endless_loop_costs_its_own_task_only(judge, short):
+    result = judge.grade(module(replaced(("        return self.head(x)", "        while True: pass"))))
+    assert scores(result) == {**FULL, "1.4": pytest.approx(0, abs=0.01)} and result["status"] == "graded"
+    assert "no answer within 3 s" in failed(result, "1.4")["logits_have_the_size_of_the_picture"]
+
+
+@pytest.mark.parametrize(
+    "statement, cause",
+    [
+        ("import os; os._exit(0)", "the process ended itself"),
+        ("raise SystemExit", "SystemExit"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
+        ("bytearray(16 * 2**30)", "MemoryError"),
+        ("import os; os.closerange(0, 100)", "the connection closed"),
+        ("import os; os.write(3, b'x' * 4096)", "too large"),
+        ("return float('nan') * x[:, :1]", "NaN or infinite"),
+        ("return False", "False"),
+        ("return None", "None"),
+        ("return self.forward(x)", "calls itself without an end"),
+        ("return (x[:, :1] > 0)", "torch.bool"),
+    ],
+)
+def test_a_forward_that_misbehaves_costs_its_own_task_only(judge, statement, cause):
+    result = judge.grade(module(replaced(("        return self.head(x)", f"        {statement}"))))
+    assert {**scores(result), "1.4": 0} == {**FULL, "1.4": 0}
+    assert scores(result)["1.4"] < 3, failed(result, "1.4")
+    assert any(cause in message for message in failed(result, "1.4").values()), failed(result, "1.4")
+
+
+def test_printing_and_warning_costs_nothing(judge):
+    noise = "import sys, warnings\nprint('hello', file=sys.stderr)\nwarnings.warn('careful')\n"
+    text = replaced(("        skips = []", "        skips = []\n        import sys, warnings; warnings.warn('w'); print('e', file=sys.stderr)"))
+    result = judge.grade(module(noise + text))
+    assert scores(result) == FULL
+
+
+def test_training_at_the_top_level_does_not_run(judge):
+    text = reference_source() + "\nmodel = UNet()\nwhile True:\n    model = UNet()\nimport time; time.sleep(1000)\n"
+    assert scores(judge.grade(module(text))) == FULL
+
+
+def test_a_slip_is_carried_forward_and_said(judge):
+    result = judge.grade(module(replaced(("return features, pooled", "return pooled, features"))))
+    assert scores(result)["1.1"] < 20 and scores(result)["1.4"] == 30
+    assert result["tasks"]["1.4"]["carried_forward"] is True
+    assert any("1.4 was marked with the reference's DoubleConv, EncoderBlock" in note for note in result["notes"])
+
+
+def test_only_judges_what_is_asked_for():
+    with Judge(only=["1.4"]) as judge:
+        result = judge.grade(module(replaced(("return features, pooled", "return pooled, features"))))
+    assert scores(result) == {"1.4": 30.0} and result["max_score"] == 30
+
+
+def test_a_fault_of_a_check_is_ungraded_not_zero(judge, monkeypatch):
+    def broken(student):
+        raise ZeroDivisionError("the kit's own")
+
+    check = judge.checks["1.2"][0]
+    monkeypatch.setitem(judge.checks, "1.2", [replace(check, function=broken)])
+    result = judge.grade(module(reference_source()))
+    assert result["status"] == "partly graded" and result["tasks"]["1.2"]["score"] is None
+    assert result["score"] == 75 and any("fault of the check" in note for note in result["notes"])
+
+
+def test_a_lost_warm_process_is_ungraded_and_the_next_submission_is_not():
+    with Judge() as judge:
+        judge.zygote.process.kill()
+        lost = judge.grade(module(reference_source()))
+        assert lost["status"] == "ungraded" and lost["score"] is None
+        assert scores(judge.grade(module(reference_source()))) == FULL
+
+
+def test_unknown_task_and_device_are_refused():
+    with pytest.raises(ValueError, match="no task 9.9; there are 1.1"):
+        Judge(only=["9.9"])
+    with pytest.raises(ValueError, match="--device cpu"):
+        Judge(device="cuda")
+
+
+def test_isolation_ladder():
+    every = {"bubblewrap": True, "landlock": True, "seccomp": True}
+    assert sandbox.isolation(every).startswith("full: bubblewrap, landlock, seccomp")
+    assert sandbox.isolation({**every, "bubblewrap": False}).startswith("strong: landlock, seccomp")
+    assert sandbox.isolation({**every, "landlock": False}).startswith("strong: bubblewrap, seccomp")
+    for lacking in ({**every, "seccomp": False}, {**every, "bubblewrap": False, "landlock": False}):
+        with pytest.raises(sandbox.TooOpen, match="--insecure"):
+            sandbox.isolation(lacking)
+        assert sandbox.isolation(lacking, insecure=True).startswith("insecure")
+
+
+def test_command_line_and_json(tmp_path):
+    (tmp_path / "ada.py").write_text(reference_source())
+    (tmp_path / "bob.ipynb").write_text("{")
+    command = [sys.executable, "-m", "grader", "grade", str(tmp_path), "--json", str(tmp_path / "out.json"), "--jobs", "2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "out.json").read_text())
+    ada, bob = report["submissions"]
+    assert report["isolation"] == ada["isolation"]
+    assert (ada["student"], ada["status"], ada["score"]) == ("ada", "graded", 100)
+    assert (bob["student"], bob["status"], bob["score"]) == ("bob", "ungraded", None)
+    assert "not JSON" in bob["notes"][0]
+    check = ada["tasks"]["1.1"]["checks"][0]
+    assert {"name", "hidden", "passed", "message"} <= check.keys()
+    assert "2/2" in done.stderr, "a progress bar"
+
+
+def test_a_path_that_is_not_there_is_an_error(tmp_path):
+    command = [sys.executable, "-m", "grader", "grade", str(tmp_path / "nothing")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "no such file" in done.stderr
