@@ -142,7 +142,12 @@ def collect(handins: Path, course: Path) -> list[Handin]:
     if handins.resolve().is_relative_to(course):
         raise CourseError(f"{handins} lies inside the course {course}, where files are replaced. Give a folder outside it.")
     if handins.is_file() and zipfile.is_zipfile(handins):
-        handins = unpack(handins, course / "unpacked" / "class")
+        try:
+            unpacked = unpack(handins, course / "unpacked" / "class")
+        except (zipfile.BadZipFile, NotImplementedError) as error:
+            raise CourseError(f"{handins}: could not be unpacked ({error}). Pack it again.") from None
+        if not any(path.stem in notebooks() for path in unpacked.glob("*.ipynb")):  # else it is one student's
+            handins = unpacked
     groups: dict[tuple[str, str], list[Path]] = {}
     for path in sorted([handins] if handins.is_file() else handins.iterdir(), key=lambda p: p.name):
         if path.name in SKIPPED or path.name.startswith((".", "~")) or path.is_symlink() or path.resolve() == course:

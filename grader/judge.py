@@ -177,13 +177,16 @@ def _well_formed(operation: str, value: dict) -> bool:
 
 
 def _reason(reason: str, code: int, limits: Limits) -> str:
+    """Why there is no answer, in words for the student; `code` only counts where the process ended before it was reaped."""
     if reason == "no answer in time":
         return f"no answer within {limits.wall_seconds:g} s for this task: an endless loop?"
-    if code in (-signal.SIGXCPU, -signal.SIGKILL) and reason.startswith("the connection closed"):
-        return f"the process was ended: more than {limits.cpu_seconds} s of CPU time or too much memory"
-    if code < 0:
-        return f"the process was ended by {signal.Signals(-code).name}"
-    return f"the process ended itself or its answers: {reason}" if reason else ""
+    if not reason.startswith("the connection closed"):
+        return reason
+    if code == -signal.SIGXCPU:
+        return f"the process was ended after {limits.cpu_seconds} s of CPU time: an endless loop?"
+    if code in (0, -signal.SIGKILL):
+        return "the process ended itself, closed its connection, or ran out of CPU time or memory"
+    return f"the process was ended by {signal.Signals(-code).name}" if code < 0 else f"the process ended itself with {code}"
 
 
 class Judge:

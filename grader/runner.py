@@ -14,6 +14,23 @@ from .student import JudgeFault, NoAnswer, NotJudged, Student, StudentError
 
 PUBLIC, HIDDEN = "grader.checks", "solutions.checks"
 
+# What an exception means in this lab. The texts lead to the place, not to the answer.
+EXPLANATIONS = {
+    r"to have (\d+) channels, but got (\d+)": "a layer built for {0} input channels got {1}; print the shapes in front of it "
+    "and compare them with the task's shape table",
+    r"Sizes of tensors must match except in dimension 1": "torch.cat along the channels needs equal heights and widths: "
+    "bring the upsampled tensor to the size of the skip first",
+    r"must match the size of tensor": "adding or multiplying needs equal shapes; print both",
+    r"unexpected keyword argument '(\w+)'": "keep the arguments of the stub, {0} among them",
+    r"missing \d+ required positional": "keep the arguments of the stub, in their order and with their defaults",
+    r"running_mean should contain (\d+) elements": "a BatchNorm got another number of channels than it was built for",
+    r"cannot assign module before Module.__init__": "call super().__init__() first",
+    r"_forward_unimplemented|missing the required \"forward\"": "the class has no forward; is it indented as a method?",
+    r"'NoneType' object": "a function gives nothing back; is its return missing?",
+    r"leaf Variable that requires grad is being used in an in-place": "write x = x + …, not x += …: the input belongs to the caller",
+    r"Expected more than 1 value per channel": "BatchNorm in train mode cannot norm a single 1×1 pixel",
+}
+
 
 class CheckFault(Exception):
     """The check itself broke: the kit's fault, never the submission's."""
@@ -73,7 +90,8 @@ def run_check(check: Check, student: Student) -> Outcome:
     except StudentError as error:
         if error.type == "NotImplementedError" and "Task" in error.message:
             return Outcome(check, False, f"to do: {error.message} ({error.where.split(':')[0]})")
-        return Outcome(check, False, message_of(check, student.doing, str(error), "no exception"))
+        hint = explanation(error.message) or check.hint
+        return Outcome(check, False, message_of(check, student.doing, str(error), "no exception", hint))
     except NoAnswer as reason:
         return Outcome(check, False, message_of(check, student.doing, str(reason), "an answer"))
     except JudgeFault:
@@ -83,7 +101,17 @@ def run_check(check: Check, student: Student) -> Outcome:
     return Outcome(check, True)
 
 
-def message_of(check: Check, doing: str, came: str, expected: str) -> str:
+def message_of(check: Check, doing: str, came: str, expected: str, hint: str | None = None) -> str:
     """The five things a failed check says: rule, input, what came, what was expected, hint."""
-    lines = [("rule", check.rule), ("input", doing), ("came", came), ("expected", expected), ("hint", check.hint)]
+    lines = [
+        ("rule", check.rule), ("input", doing), ("came", came), ("expected", expected), ("hint", hint or check.hint)
+    ]
     return "\n".join(f"{name}: {text}" for name, text in lines if text)
+
+
+def explanation(message: str) -> str:
+    """What PyTorch's or Python's message means in this lab, where it is one that students often meet."""
+    for pattern, text in EXPLANATIONS.items():
+        if found := re.search(pattern, message):
+            return text.format(*found.groups())
+    return ""

@@ -23,6 +23,7 @@ from grader import demo
 from grader.nbgrader_glue import Journal, match, repair
 from grader.rubric import load_rubric
 
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")  # nbgrader's own
 KIT = Path(__file__).resolve().parent.parent
 TOTAL = sum(task.points for task in load_rubric().values())
 SCRIPT = "<script>alert('gotcha')</script>"
@@ -404,8 +405,53 @@ def test_names_become_safe_ids(name, student):
     assert student.lower() in taken
 
 
+def test_hand_ins_come_as_they_come(tmp_path):
+    course, handins = tmp_path / "course", tmp_path / "handins"
+    notebook = nbformat.writes(nbformat.v4.new_notebook())
+    for name in ("alice_01_unet.ipynb", "bob.ipynb", "Carol-01_unet.ipynb", "dan/old/01_unet.ipynb", "dan/01_unet.ipynb", "dan/x.html"):
+        (handins / name).parent.mkdir(parents=True, exist_ok=True)
+        (handins / name).write_text(notebook)
+    (handins / "dan" / "helpers.py").write_text("x = 1")
+    (handins / "dan" / "passwords").symlink_to("/etc/passwd")
+    (handins / "erin.zip").write_bytes(b"PK not a zip")
+    collected = {handin.student: handin for handin in courses.collect(handins, course)}
+    assert set(collected) == {"alice", "bob", "Carol", "dan", "erin"}
+    assert "could not be unpacked" in collected["erin"].problem
+    courses.hand_over(collected["dan"], course)
+    folder = courses.submitted(course, collected["dan"])
+    assert sorted(path.name for path in folder.iterdir()) == ["01_unet.ipynb", "helpers.py"]
+
+
+@pytest.mark.parametrize("inside, students", [(["01_unet.ipynb"], {"all"}), (["ann.ipynb", "ben/01_unet.ipynb"], {"ann", "ben"})])
+def test_one_zip_is_a_class_or_a_student(tmp_path, inside, students):
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for name in inside:
+            archive.writestr(name, nbformat.writes(nbformat.v4.new_notebook()))
+    assert {handin.student for handin in courses.collect(tmp_path / "all.zip", tmp_path / "course")} == students
+
+
+def test_a_notebook_that_was_not_handed_in_is_no_silent_zero(tmp_path, monkeypatch):
+    from grader import nbgrader_glue
+
+    api = courses.open_course(tmp_path)
+    source = nbformat.read(tmp_path / "source" / "lab04" / "01_unet.ipynb", as_version=4)
+    nbformat.write(source, tmp_path / "source" / "lab04" / "02_more.ipynb")
+    assert api.generate_assignment("lab04")["success"]
+    (tmp_path / "submitted" / "ann" / "lab04").mkdir(parents=True)
+    shutil.copy(tmp_path / "release" / "lab04" / "01_unet.ipynb", tmp_path / "submitted" / "ann" / "lab04")
+    monkeypatch.setattr(nbgrader_glue, "judge_once", lambda *_: nbgrader_glue.ungraded("ann", "asleep"))
+    assert api.autograde("lab04", "ann")["success"]
+    with gradebook(tmp_path) as book:
+        notebook = book.find_submission_notebook("02_more", "lab04", "ann")
+        assert {(grade.auto_score, grade.needs_manual_grade) for grade in notebook.grades} == {(None, True)}
+        assert {comment.auto_comment for comment in notebook.comments} == {"02_more.ipynb was not handed in."}
+
+
 def test_nothing_to_grade_says_so(tmp_path):
     with pytest.raises(courses.CourseError, match="no notebook"):
         courses.collect(tmp_path, tmp_path / "course")
     with pytest.raises(courses.CourseError, match="no such"):
         courses.collect(tmp_path / "nowhere", tmp_path / "course")
+    (tmp_path / "course" / "submitted").mkdir(parents=True)
+    with pytest.raises(courses.CourseError, match="inside the course"):
+        courses.collect(tmp_path / "course" / "submitted", tmp_path / "course")
