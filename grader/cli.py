@@ -61,6 +61,10 @@ def _check(options) -> int:
 
 def _add_judging(command) -> None:
     command.add_argument("--only", type=lambda text: text.split(","), help="tasks, such as 1.1,1.4 (default: all)")
+    _add_walls(command)
+
+
+def _add_walls(command) -> None:
     command.add_argument("--jobs", type=int, default=1, help="judges side by side (default: 1)")
     command.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     command.add_argument("--insecure", action="store_true", help="grade even where submissions cannot be walled in")
@@ -107,7 +111,7 @@ def _add_class(commands) -> None:
     command = commands.add_parser("class", help="instructors: hand-ins to gradebook, feedback, CSV and class page")
     command.add_argument("handins", type=Path, help="folder with what the students handed in, as it comes")
     command.add_argument("--course", type=Path, default=Path("course"), help="nbgrader course folder (default: course)")
-    _add_judging(command)
+    _add_walls(command)
     command.set_defaults(run=_class)
 
 
@@ -116,7 +120,7 @@ def _class(options) -> int:
     from .report import summary_table
 
     _require_solutions("class")
-    report = grade_class(options.handins, options.course, jobs=options.jobs, device=options.device, insecure=options.insecure)
+    report = grade_class(options.handins, options.course, jobs=options.jobs, device=options.device, insecure=options.insecure, say=print)
     print(summary_table(report))
     return 0
 

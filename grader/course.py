@@ -140,7 +140,7 @@ def collect(handins: Path, course: Path) -> list[Handin]:
     if not handins.exists():
         raise CourseError(f"{handins}: no such file or folder. Give the folder with the hand-ins.")
     if handins.resolve().is_relative_to(course):
-        raise CourseError(f"{handins} lies inside the course {course}, where files are replaced. Give a folder outside it.")
+        raise CourseError(f"{handins} lies inside the course, where files are replaced. Give a folder outside it.")
     if handins.is_file() and zipfile.is_zipfile(handins):
         try:
             unpacked = unpack(handins, course / "unpacked" / "class")

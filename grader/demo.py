@@ -69,7 +69,7 @@ def demo(out: Path, jobs: int = 2, say: Callable[[str], None] = print) -> dict:
     for what, path in where(course, handins).items():
         say(f"{what:<22}{path}")
     say(
-        f"\n{time.perf_counter() - started:.0f} s for {len(outcome['submissions'])} hand-ins, setting up the course included."
+        f"\n{time.perf_counter() - started:.0f} s for {len(outcome['submissions'])} hand-ins, with the set-up."
     )
     say(f"To look at it in nbgrader: cd {course} && jupyter lab, then Nbgrader → Formgrader.")
     return outcome

@@ -110,16 +110,20 @@ class Child:
         self.process: dict = {}
         self.notes: list[str] = []
         self.deadline = time.monotonic() + limits.wall_seconds
+        self.late = False
 
     def answer(self, operation: str, fields: dict) -> dict:
         """One request; StudentError when the submission raises, NoAnswer when nothing sensible comes back."""
         try:
             if self.connection is None:
                 self._start()
-            wire.send(self.connection, {"operation": operation, "fields": fields}, self.deadline)
-            reply = wire.receive(self.connection, self.deadline)
-            return self._understood(operation, reply)
+            deadline = min(self.deadline, time.monotonic() + self.limits.answer_seconds)
+            wire.send(self.connection, {"operation": operation, "fields": fields}, deadline)
+            return self._understood(operation, wire.receive(self.connection, deadline))
         except wire.Broken as reason:
+            if str(reason) == "no answer in time":
+                self.late = True
+                self.deadline = 0.0  # what loops in one check loops in the next: the task's time is over
             raise NoAnswer(self._end(str(reason))) from None
 
     def close(self) -> None:
@@ -162,12 +166,13 @@ class Child:
 def _well_formed(operation: str, value: dict) -> bool:
     """Whether a reply has the parts that this operation's reply has."""
     parts = {
-        "make": {"handle": int, "args": list, "kwargs": dict},
+        "make": {"handle": int, "parameters": dict, "args": list, "kwargs": dict},
         "call": {"outputs": object, "inputs": list},
         "vjp": {"outputs": object, "inputs": list, "parameters": dict},
-        "state": {"parameters": dict, "buffers": dict},
     }.get(operation, {})
     if not all(isinstance(value.get(name), kind) and name in value for name, kind in parts.items()):
+        return False
+    if operation == "make" and not all(_is_shape(shape) for shape in value["parameters"].values()):
         return False
     gradients = [*value["inputs"], *value["parameters"].values()] if operation == "vjp" else []
     tensors = value["inputs"] if operation == "call" else []
@@ -176,10 +181,14 @@ def _well_formed(operation: str, value: dict) -> bool:
     )
 
 
+def _is_shape(value) -> bool:
+    return isinstance(value, list) and all(type(size) is int and size >= 0 for size in value)
+
+
 def _reason(reason: str, code: int, limits: Limits) -> str:
     """Why there is no answer, in words for the student; `code` only counts where the process ended before it was reaped."""
     if reason == "no answer in time":
-        return f"no answer within {limits.wall_seconds:g} s for this task: an endless loop?"
+        return f"no answer within {limits.answer_seconds:g} s ({limits.wall_seconds:g} s for the task): an endless loop?"
     if not reason.startswith("the connection closed"):
         return reason
     if code == -signal.SIGXCPU:
@@ -240,11 +249,15 @@ class Judge:
         needed = wanted | {earlier for task in self.tasks for earlier in task.builds_on}
         marks: dict[str, dict] = {}
         for task in load_rubric().values():
-            if task.id in needed:
-                marks[task.id] = self._mark(task, sources, "", notes)
-                failed = [id for id in task.builds_on if marks[id]["score"] != marks[id]["max_score"]]
-                if failed and marks[task.id]["score"] != marks[task.id]["max_score"]:
-                    marks[task.id] = self._carried_forward(task, sources, failed, marks[task.id], notes)
+            if task.id not in needed:
+                continue
+            failed = [id for id in task.builds_on if marks[id]["score"] != marks[id]["max_score"]]
+            # code that never ends in an earlier task would only use up this one's time as well
+            hangs = any(marks[id].get("late") for id in failed)
+            mark = _nothing(task) if hangs else self._mark(task, sources, "", notes)
+            if failed and mark["score"] != mark["max_score"]:
+                mark = self._carried_forward(task, sources, failed, mark, notes)
+            marks[task.id] = mark
         return {id: mark for id, mark in marks.items() if id in wanted}
 
     def _carried_forward(self, task: Task, sources, failed: list[str], before: dict, notes: list[str]) -> dict:
@@ -252,7 +265,7 @@ class Judge:
         rubric = load_rubric()
         names = [name for id in failed for name in rubric[id].names]
         after = self._mark(task, sources, _stand_in_source(names), [])
-        if before["score"] is None or (after["score"] or 0) <= before["score"]:
+        if before["score"] is None or (before["checks"] and (after["score"] or 0) <= before["score"]):
             return before
         notes.append(f"{task.id} was marked with the reference's {', '.join(names)}: the slip in {', '.join(failed)} costs only there")
         return {**after, "carried_forward": True}
@@ -264,12 +277,12 @@ class Judge:
             for check in self.checks[task.id]:
                 outcomes.append(self._run(check, child, notes))
         except CheckFault as fault:
-            notes.append(f"{task.id} is ungraded, by a fault of the check: {fault}")
+            notes.append(f"{task.id} is ungraded, by a fault of the kit, not of the submission")
             return _ungraded(task, str(fault))
         finally:
             child.close()
             notes += child.notes
-        return _marked(task, outcomes, notes)
+        return {**_marked(task, outcomes, notes), "late": child.late}
 
     def _run(self, check: Check, child: Child, notes: list[str]) -> Outcome:
         started = time.monotonic()
@@ -314,6 +327,10 @@ def _check_result(outcome: Outcome) -> dict:
         "name": check.name, "hidden": check.hidden, "passed": outcome.passed, "message": outcome.message,
         "rule": check.rule, "hint": check.hint, "points": check.points, "seconds": outcome.seconds,
     }
+
+
+def _nothing(task: Task) -> dict:
+    return {"status": "graded", "score": 0.0, "max_score": task.points, "carried_forward": False, "checks": []}
 
 
 def _ungraded(task: Task, reason: str) -> dict:

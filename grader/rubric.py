@@ -17,8 +17,9 @@ PATH = Path(__file__).with_name("rubric.toml")
 
 @dataclass(frozen=True)
 class Limits:
-    """What one task of one submission may use: seconds of wall and CPU time, megabytes of memory and file."""
+    """What one task of one submission may use: seconds for one answer, of wall and CPU time, megabytes of memory and file."""
 
+    answer_seconds: float
     wall_seconds: float
     cpu_seconds: int
     memory_mb: int

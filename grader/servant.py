@@ -37,7 +37,7 @@ class Servant:
     for whatever the submission does wrong.
     """
 
-    OPERATIONS = ("make", "call", "vjp", "state", "load", "mode")
+    OPERATIONS = ("make", "call", "vjp", "load", "mode")
 
     def __init__(self, namespace: dict, device: str = "cpu", missing: dict[str, str] | None = None):
         self.namespace = namespace
@@ -53,16 +53,17 @@ class Servant:
         return getattr(self, operation)(**fields)
 
     def make(self, name: str, args: list, kwargs: dict, device: str | None, dtype: str | None, seed: int) -> dict:
-        """Construct `name(*args, **kwargs)`; the reply holds a handle and the arguments as they are afterwards."""
+        """Construct `name(*args, **kwargs)`; the reply: a handle, the parameters' shapes, the arguments as they are afterwards."""
         factory = self._find(name)
         with student_code(seed), torch.device(device) if device else contextlib.nullcontext():
             module = factory(*args, **kwargs)
             if not isinstance(module, nn.Module):
                 raise StudentError("TypeError", f"{name} does not make an nn.Module but a {type(module).__name__}")
             module = module.to(device=None if device else self.device, dtype=getattr(torch, dtype) if dtype else None)
+            parameters = {name: _shape(parameter) for name, parameter in module.named_parameters()}
         handle = next(self.handles)
         self.objects[handle] = module
-        return {"handle": handle, "args": args, "kwargs": kwargs}
+        return {"handle": handle, "parameters": parameters, "args": args, "kwargs": kwargs}
 
     def call(self, handle: int, inputs: list, seed: int) -> dict:
         """Call the object without gradients; the reply holds the outputs and the inputs as they are afterwards."""
@@ -92,17 +93,6 @@ class Servant:
             "outputs": _send(outputs),
             "inputs": [_send(gradient) for gradient in gradients[: len(leaves)]],
             "parameters": {name: _send(by_parameter.get(name)) for name in parameters},
-        }
-
-    def state(self, handle: int, values: bool) -> dict:
-        """Parameters and buffers by name: tensors, or only their shapes."""
-        module = self.objects[handle]
-        with student_code(0):
-            parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
-        show = _send if values else lambda tensor: list(tensor.shape)
-        return {
-            "parameters": {name: show(tensor) for name, tensor in parameters.items()},
-            "buffers": {name: show(tensor) for name, tensor in buffers.items()},
         }
 
     def load(self, handle: int, parameters: dict) -> dict:
@@ -163,6 +153,11 @@ def where(error: BaseException) -> str:
     text = linecache.getline(name, line).strip()[:120]
     place = f"line {line} of {name[1:-1]}" if name.startswith("<") and name.endswith(">") else f"line {line}"
     return f"{place}: `{text}`" if text else place
+
+
+def _shape(parameter: nn.Parameter) -> list[int]:
+    """Its sizes; none yet for a lazy layer that has not seen an input."""
+    return [] if isinstance(parameter, nn.UninitializedParameter) else list(parameter.shape)
 
 
 def _flatten(value) -> list:

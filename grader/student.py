@@ -73,12 +73,17 @@ class Student:
 
 
 class StudentModule:
-    """One of the submission's modules, at arm's length; `arguments_after` are its constructor's arguments afterwards."""
+    """One of the submission's modules, at arm's length.
+
+    `parameters` maps their names to shapes (no values cross, so "meta" and large networks are fine);
+    `arguments_after` are the constructor's arguments afterwards.
+    """
 
     def __init__(self, student: Student, reply: dict, text: str):
         self.student = student
         self.handle = reply["handle"]
         self.text = text
+        self.parameters = {name: tuple(shape) for name, shape in reply["parameters"].items()}  # name → shape
         self.arguments_after = (reply["args"], reply["kwargs"])
         self.inputs_after: list[torch.Tensor] = []
         self.on_meta = False
@@ -102,13 +107,9 @@ class StudentModule:
         reply = self._ask("vjp", inputs=list(inputs), seed=self.student.seed)
         return Gradients(self._tensors(reply["outputs"], count), reply["inputs"], reply["parameters"])
 
-    def parameters(self) -> dict[str, torch.Tensor]:
-        """Every registered parameter by name."""
-        return self._ask("state", values=True)["parameters"]
-
     def shapes(self) -> list[tuple[int, ...]]:
-        """The shape of every registered parameter; nothing is copied, so meta devices and large networks are fine."""
-        return [tuple(shape) for shape in self._ask("state", values=False)["parameters"].values()]
+        """The shape of every parameter that was registered when the module was built."""
+        return list(self.parameters.values())
 
     def load(self, parameters: dict[str, torch.Tensor]) -> None:
         """Copy values into the parameters of these names."""

@@ -20,8 +20,8 @@ FULL = {"1.1": 20.0, "1.2": 25.0, "1.3": 25.0, "1.4": 30.0}
 
 @pytest.fixture
 def short(monkeypatch):
-    """Every task's wall time cut to three seconds."""
-    tasks = {id: replace(task, limits=replace(task.limits, wall_seconds=3)) for id, task in load_rubric().items()}
+    """Three seconds for an answer."""
+    tasks = {id: replace(task, limits=replace(task.limits, answer_seconds=3)) for id, task in load_rubric().items()}
     for place in (judge_module, rubric):
         monkeypatch.setattr(place, "load_rubric", lambda: tasks)
 
@@ -43,6 +43,12 @@ def test_endless_loop_costs_its_own_task_only(judge, short):
     result = judge.grade(module(replaced(("        return self.head(x)", "        while True: pass"))))
     assert scores(result) == {**FULL, "1.4": pytest.approx(0, abs=0.01)} and result["status"] == "graded"
     assert "no answer within 3 s" in failed(result, "1.4")["logits_have_the_size_of_the_picture"]
+
+
+def test_endless_loop_in_a_block_costs_its_own_task_only(judge, short):
+    result = judge.grade(module(replaced(("        features = self.double_conv(x)", "        while True: pass"))))
+    assert scores(result) == {**FULL, "1.1": scores(result)["1.1"]} and scores(result)["1.1"] < 20
+    assert [task for task, mark in result["tasks"].items() if mark.get("late")] == ["1.1"], "waited for once, not in every task"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +108,7 @@ def test_a_fault_of_a_check_is_ungraded_not_zero(judge, monkeypatch):
     monkeypatch.setitem(judge.checks, "1.2", [replace(check, function=broken)])
     result = judge.grade(module(reference_source()))
     assert result["status"] == "partly graded" and result["tasks"]["1.2"]["score"] is None
-    assert result["score"] == 75 and any("fault of the check" in note for note in result["notes"])
+    assert result["score"] == 75 and any("fault of the kit" in note for note in result["notes"])
 
 
 def test_a_lost_warm_process_is_ungraded_and_the_next_submission_is_not():

@@ -408,7 +408,8 @@ def test_names_become_safe_ids(name, student):
 def test_hand_ins_come_as_they_come(tmp_path):
     course, handins = tmp_path / "course", tmp_path / "handins"
     notebook = nbformat.writes(nbformat.v4.new_notebook())
-    for name in ("alice_01_unet.ipynb", "bob.ipynb", "Carol-01_unet.ipynb", "dan/old/01_unet.ipynb", "dan/01_unet.ipynb", "dan/x.html"):
+    files = ["alice_01_unet.ipynb", "bob.ipynb", "Carol-01_unet.ipynb"]
+    for name in [*files, "dan/old/01_unet.ipynb", "dan/01_unet.ipynb", "dan/x.html"]:
         (handins / name).parent.mkdir(parents=True, exist_ok=True)
         (handins / name).write_text(notebook)
     (handins / "dan" / "helpers.py").write_text("x = 1")
@@ -422,7 +423,10 @@ def test_hand_ins_come_as_they_come(tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["01_unet.ipynb", "helpers.py"]
 
 
-@pytest.mark.parametrize("inside, students", [(["01_unet.ipynb"], {"all"}), (["ann.ipynb", "ben/01_unet.ipynb"], {"ann", "ben"})])
+@pytest.mark.parametrize(
+    "inside, students",
+    [(["01_unet.ipynb"], {"all"}), (["ann.ipynb", "ben/01_unet.ipynb"], {"ann", "ben"})],
+)
 def test_one_zip_is_a_class_or_a_student(tmp_path, inside, students):
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
         for name in inside:

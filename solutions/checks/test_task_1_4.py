@@ -97,10 +97,10 @@ def _answers_to_one_pixel(student: Student, silent: list[int]) -> tuple[torch.Te
     the order of concatenation make no difference. Transposed convolutions from `silent` channels give nothing.
     """
     network, reference = _reference_of(student, 3, 1, FEATURES)
-    network.load({name: _mean_weights(p, silent) for name, p in network.parameters().items()})
+    network.load({name: _mean_weights(shape, silent) for name, shape in network.parameters.items()})
     with torch.no_grad():
         for parameter in reference.parameters():
-            parameter.copy_(_mean_weights(parameter, silent))
+            parameter.copy_(_mean_weights(tuple(parameter.shape), silent))
     network.eval(), reference.eval()
     x = pictures(1, 3, 64, 64).abs()
     y = x.clone()
@@ -109,8 +109,7 @@ def _answers_to_one_pixel(student: Student, silent: list[int]) -> tuple[torch.Te
         return (network(y) - network(x))[0, 0], (reference(y) - reference(x))[0, 0]
 
 
-def _mean_weights(parameter: torch.Tensor, silent: list[int]) -> torch.Tensor:
-    shape = parameter.shape
+def _mean_weights(shape: tuple[int, ...], silent: list[int]) -> torch.Tensor:
     if len(shape) == 1:
         return torch.ones(shape)
     goes_up = shape[2:] == (2, 2)
