@@ -1,8 +1,9 @@
 """The warm process: imports torch once, then forks one sandboxed child for each submission and task.
 
 Started by the judge as `python -m grader.zygote FD RUNGS`. It holds no check and no solution, uses
-one thread and never touches CUDA. Requests on the control socket: {"fork": config} with the child's
-socket as a descriptor, {"reap": pid}.
+one thread and never touches CUDA. Requests on the control socket: {"fork": {"limits"}} with the
+child's socket as a descriptor, {"reap": pid}. Sources and stand-ins go to the child itself, in the
+first message on its own socket: what this process has held, every later child could find in its memory.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import importlib
 import json
 import os
 import resource
-import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 
@@ -34,6 +35,7 @@ def main() -> None:
     found = json.loads(sys.argv[2])
     torch.set_num_threads(1)  # before any computation: a child of a process with a thread pool hangs
     torch.set_num_interop_threads(1)
+    sys.path[:] = [path for path in sys.path if path not in ("", os.getcwd())]  # a folder that others may write
     sandbox.prepare(found)
     warm_up()
     wire.send(control, {"ready": True})
@@ -43,7 +45,7 @@ def main() -> None:
         except wire.Broken:
             return
         if "reap" in request:
-            wire.send(control, reap(request["reap"], request["scratch"]))
+            wire.send(control, reap(request["reap"], request["scratch"], found))
         else:
             _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
             wire.send(control, spawn(request["fork"], descriptors[0], found))
@@ -100,18 +102,34 @@ def live(scratch: str, config: dict, found: dict) -> None:
         wire.send(connection, {"fault": f"{type(error).__name__}: {error}"})
         return
     wire.send(connection, {"entered": True})
+    if "sources" not in config:
+        config = {**config, **wire.receive(connection)}
     serve(connection, config)
 
 
-def reap(pid: int, scratch: str) -> dict:
-    """End a child, remove its scratch folder, and say how it ended."""
+def reap(pid: int, scratch: str, found: dict) -> dict:
+    """End a child, remove whatever files it leaves, and say how it ended."""
     try:
         os.kill(pid, signal.SIGKILL)
         _, status, usage = os.wait4(pid, 0)
+        ended = {"code": os.waitstatus_to_exitcode(status), "memory_mb": usage.ru_maxrss / 1024}
     except (ProcessLookupError, ChildProcessError):
-        return {"code": 0, "memory_mb": 0.0}
-    shutil.rmtree(scratch, ignore_errors=True)
-    return {"code": os.waitstatus_to_exitcode(status), "memory_mb": usage.ru_maxrss / 1024}
+        ended = {"code": 0, "memory_mb": 0.0}
+    _remove(scratch)
+    if found["bubblewrap"] and not found["landlock"]:  # then all of the private /tmp was open to it
+        for left in os.scandir(tempfile.gettempdir()):
+            _remove(left.path)
+    return ended
+
+
+def _remove(path: str) -> None:
+    """Remove a file or folder, however deep, however many, and even if its owner may not list it."""
+    try:
+        os.rmdir(path)  # an empty folder, as nearly always
+    except OSError:
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.run(["chmod", "-R", "u+rwX", "--", path], **quiet)
+        subprocess.run(["rm", "-rf", "--", path], **quiet)
 
 
 def serve(connection: socket.socket, config: dict) -> None:
@@ -130,7 +148,12 @@ def serve(connection: socket.socket, config: dict) -> None:
             reply = {"error": [error.type, error.message, error.where]}
         except BaseException as error:  # SystemExit, KeyboardInterrupt: raised by the submission, like any other
             reply = {"error": [type(error).__name__, str(error)[:400], ""]}
-        wire.send(connection, reply)
+        try:
+            wire.send(connection, reply)
+        except wire.Broken:
+            raise
+        except Exception as error:  # before the first byte: a complex tensor, a sparse one, too large a copy
+            wire.send(connection, {"error": [type(error).__name__, f"the answer cannot be handed over: {str(error)[:300]}", ""]})
 
 
 def _stand_ins(source: str) -> dict:

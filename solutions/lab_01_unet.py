@@ -179,8 +179,8 @@ draw_unet(features=(64, 128, 256, 512), size=(200, 200), in_channels=3, out_chan
 # | features | (B, 64, 200, 200) | (B, out_channels, H, W) |
 # | pooled | (B, 64, 100, 100) | (B, out_channels, ⌊H/2⌋, ⌊W/2⌋) |
 #
-# A convolution with kernel $k$, padding $p$ and stride 1 turns $H$ into $H + 2p - k + 1$.
-# So $k=3$ needs $p=1$ to keep the size.
+# A convolution with kernel k, padding p and stride 1 turns H into H + 2p − k + 1.
+# So k = 3 needs p = 1 to keep the size.
 
 # %% task="1.1"
 class DoubleConv(nn.Module):
@@ -295,7 +295,7 @@ check("1.1")
 # | after step 4 | (B, 512, 25, 25) |
 #
 # **25 → 12 → 24.** Pooling an odd size drops the last row and column, so doubling it again comes back one short:
-# $2\,\lfloor 25/2 \rfloor = 24$. The output always has the *skip's* height and width.
+# 2 · ⌊25 / 2⌋ = 24. The output always has the *skip's* height and width.
 # You may pad `x`, or resize it. Look up `torch.nn.functional.pad`: its numbers start with the *last* dimension
 # (left, right, top, bottom).
 
@@ -580,13 +580,13 @@ for name, guess in guesses.items():
 
 # %% [markdown]
 # The untrained network is no better than a guess, and that is as it should be: it has learnt nothing yet.
-# Where a share $p$ of the pixels is pet, guesses can be worked out without a network:
+# Where a share *p* of the pixels is pet, guesses can be worked out without a network:
 #
 # | guess | IoU | accuracy |
 # |---|---|---|
-# | a coin for every pixel | $\dfrac{p/2}{p/2 + 1/2} = \dfrac{p}{1+p}$ | $\frac12$ |
-# | all pet | $p$ | $p$ |
-# | all background | 0 | $1-p$ |
+# | a coin for every pixel | (p/2) / (p/2 + 1/2) = p / (1 + p) | 1/2 |
+# | all pet | p | p |
+# | all background | 0 | 1 − p |
 #
 # The last row is a warning: with few pet pixels, *all background* has a high accuracy and is useless. IoU tells.
 #
