@@ -49,10 +49,13 @@ class Zygote:
         )
         theirs.close()
         self.control = mine
-        self._exchange(None, START_SECONDS)
+        self.ready = False
 
     def fork(self, config: dict) -> tuple[socket.socket, dict]:
         """A fresh child: its socket, and its process number and scratch folder."""
+        if not self.ready:  # the first to need it waits; until then both sides load what they need
+            self._exchange(None, START_SECONDS)
+            self.ready = True
         mine, theirs = socket.socketpair()
         with theirs:
             wire.send(self.control, {"fork": config})
@@ -213,12 +216,13 @@ class Judge:
         self.tasks = select(only)
         self.rungs = sandbox.rungs(device)
         self.isolation = sandbox.isolation(self.rungs, insecure)
-        self.checks = {task.id: checks_of(task) + checks_of(task, hidden=True) for task in load_rubric().values()}
+        self.checks: dict[str, list[Check]] = {}
         self.zygote: Zygote | None = None
 
     def __enter__(self) -> Judge:
         torch.set_num_threads(1)  # the comparisons are small, and the other core is the submission's
         self.zygote = Zygote(self.rungs)
+        self.checks = {task.id: checks_of(task) + checks_of(task, hidden=True) for task in load_rubric().values()}
         return self
 
     def __exit__(self, *_) -> None:

@@ -96,6 +96,8 @@ def _set_deadline(connection: socket.socket, deadline: float | None) -> None:
 
 def _encode(value, tensors: dict[str, torch.Tensor]):
     if isinstance(value, torch.Tensor):
+        if value.dtype not in DTYPES.values() or value.layout != torch.strided:
+            raise TypeError(f"a tensor of {value.dtype} and {value.layout} cannot cross the wall")
         if value.is_meta:
             return {"meta": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
         tensors[str(len(tensors))] = value.detach().cpu().contiguous().clone()  # safetensors refuses shared memory

@@ -13,8 +13,8 @@ def test_double_conv_keeps_height_and_width(student):
     Hint: a 3×3 convolution without padding loses one pixel on every side.
     """
     block = student.make("DoubleConv", 3, 8)
-    for height, width in [(32, 32), (17, 23), (200, 200)]:
-        expect_shape(block(pictures(2, 3, height, width)), (2, 8, height, width))
+    for batch, height, width in [(2, 32, 32), (2, 17, 23), (1, 200, 200)]:
+        expect_shape(block(pictures(batch, 3, height, width)), (batch, 8, height, width))
 
 
 def test_encoder_returns_features_then_pooled(student):

@@ -22,8 +22,8 @@ def test_any_picture_size_works(student):
     Hint: your DecoderBlock brings x to the size of the skip; hand it the skip itself.
     """
     network = student.make("UNet", 3, 1, features=[2, 4, 8, 16])
-    for height, width in [(200, 200), (37, 45), (16, 31)]:
-        expect_shape(network(pictures(2, 3, height, width)), (2, 1, height, width), "the logits")
+    for batch, height, width in [(1, 200, 200), (2, 37, 45), (2, 16, 31)]:
+        expect_shape(network(pictures(batch, 3, height, width)), (batch, 1, height, width), "the logits")
 
 
 def test_gradient_reaches_every_parameter_and_the_picture(student):

@@ -59,7 +59,7 @@ def same_weights(module: StudentModule, reference: nn.Module, dtype: torch.dtype
 
 def expect_equal(
     make: Callable[[torch.dtype], StudentModule],
-    references: Callable[[StudentModule], list[nn.Module]],
+    references: Callable[[StudentModule], Iterable[nn.Module]],
     inputs: list[torch.Tensor],
     count: int = 1,
 ) -> None:

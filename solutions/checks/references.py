@@ -7,6 +7,8 @@ submission's weights; equal to one of them is equal.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 
@@ -45,21 +47,18 @@ def up_weight(module: StudentModule, in_channels: int, upsampling: str = "transp
 
 def decoder_references(
     module: StudentModule, channels: tuple[int, int, int], upsampling: str, batch_norm: bool = True
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """Every reference DecoderBlock(*channels) that a submission's block may equal."""
     width, kernel = up_weight(module, channels[0], upsampling)
-    return [
-        _decoder(channels, upsampling, batch_norm, width, kernel, align_corners, skip_first)
-        for skip_first in (True, False)
-        for align_corners in ALIGN_CORNERS[upsampling]
-    ]
+    for skip_first in (True, False):
+        for align_corners in ALIGN_CORNERS[upsampling]:
+            yield _decoder(channels, upsampling, batch_norm, width, kernel, align_corners, skip_first)
 
 
-def unet_references(module: StudentModule, in_channels: int, out_channels: int, features: list[int]) -> list[nn.Module]:
+def unet_references(module: StudentModule, in_channels: int, out_channels: int, features: list[int]) -> Iterator[nn.Module]:
     """Every reference UNet (transposed convolutions) that a submission's network may equal."""
     below = [*features[1:], 2 * features[-1]]
     ups = [up_weight(module, channels)[0] for channels in below]
-    networks = []
     for skip_first in (True, False):
         network = reference().UNet(in_channels, out_channels, features=features)
         decoders = [
@@ -67,8 +66,7 @@ def unet_references(module: StudentModule, in_channels: int, out_channels: int, 
             for low, width, up in zip(below, features, ups)
         ]
         network.decoders = nn.ModuleList(reversed(decoders))
-        networks.append(network)
-    return networks
+        yield network
 
 
 def _decoder(channels, upsampling, batch_norm, width, kernel, align_corners, skip_first) -> nn.Module:
