@@ -310,9 +310,9 @@ def _stand_in_source(names: list[str]) -> str:
 def _marked(task: Task, outcomes: list[Outcome], notes: list[str]) -> dict:
     """Points of the passed checks; those that do not apply leave their share to the others."""
     judged = [outcome for outcome in outcomes if outcome.passed is not None]
-    for outcome in outcomes:
-        if outcome.passed is None:
-            notes.append(f"{task.id}: {outcome.check.name} was left out: {outcome.message}")
+    for reason in dict.fromkeys(outcome.message for outcome in outcomes if outcome.passed is None):
+        names = [outcome.check.name for outcome in outcomes if outcome.passed is None and outcome.message == reason]
+        notes.append(f"{task.id}: left out: {', '.join(names)}, since {reason}")
     possible = sum(outcome.check.points for outcome in judged)
     passed = sum(outcome.check.points for outcome in judged if outcome.passed)
     score = task.points * passed / possible if possible else 0.0

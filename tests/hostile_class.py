@@ -240,6 +240,8 @@ def attack():
     "leave": """
 def attack():
     import builtins, torch
+    if "leftover" in sys.modules:  # what fails is run again
+        return "nothing"
     sys.modules["leftover"] = builtins.leftover = torch.leftover = builtins
     os.mkdir("unlisted", 0o300)
     open("unlisted/file", "w")
@@ -361,6 +363,7 @@ def class_at(rung: str) -> dict:
     try:
         with Judge(only=["1.1"]) as judge:
             zygote = judge.zygote.process.pid
+            judge.grade(module(HONEST))
             results = {name: grade(judge, text) for name, text in hand_ins(rung)}
             results["honest"] = grade(judge, HONEST)
             restarts = judge.zygote.process.pid != zygote
@@ -406,7 +409,9 @@ def snapshot() -> dict:
     """Every file outside that must stay as it is: content, mode, owner and time; and what lies in /tmp."""
     files = [path for top in (KIT, COURSE, HOME) for path in top.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     states = {str(path): [path.read_bytes().hex()[:200], *(getattr(path.stat(), f) for f in ("st_mode", "st_uid", "st_mtime", "st_size"))] for path in files}
-    return states | {f"/tmp/{name}": "there" for name in os.listdir("/tmp") if not FOLDER.is_relative_to(f"/tmp/{name}")}
+    return states | {f"/tmp/{name}": "there" for name in os.listdir("/tmp") if not (
+        FOLDER.is_relative_to(f"/tmp/{name}") or name.startswith(("fontlist-", "torchinductor_", "matplotlib-"))  # the warm process's own
+    )}
 
 
 def processes() -> list[str]:

@@ -1,6 +1,6 @@
 """Public checks of Task 1.3: the layers of UNet. None of them calls forward."""
 
-from grader.checks.inputs import kernels
+from grader.checks.inputs import kernels, layers
 from grader.expect import expect
 
 FEATURES = [4, 8, 16]
@@ -12,7 +12,7 @@ def test_any_number_of_levels(student):
     Hint: loop over features. Two 3×3 convolutions in every encoder, in the bottleneck and in every decoder.
     """
     for features in ([4], [4, 8], [4, 8, 16, 32, 64]):
-        shapes = student.make("UNet", 3, 1, features=features).shapes()
+        shapes = layers(student, 3, 1, features=features)
         levels = len(features)
         # a bilinear or a wider head may add others: only what every U-Net has is counted here
         convolutions = [shape for shape in kernels(shapes, 3) if shape[0] != 1]
@@ -29,7 +29,7 @@ def test_channels_in_and_out(student):
     Hint: use the arguments, not 3 and 1.
     """
     for in_channels, out_channels in [(3, 1), (2, 5)]:
-        shapes = student.make("UNet", in_channels, out_channels, features=[4, 8]).shapes()
+        shapes = layers(student, in_channels, out_channels, features=[4, 8])
         _expect_among(shapes, (4, in_channels, 3, 3), "the first convolution")
         _expect_among(shapes, (out_channels, 4, 1, 1), "the 1×1 head")
 
@@ -39,7 +39,7 @@ def test_bottleneck_doubles_the_channels(student):
 
     Hint: with features [64, 128, 256, 512] the bottleneck has 1024.
     """
-    shapes = student.make("UNet", 3, 1, features=FEATURES).shapes()
+    shapes = layers(student, 3, 1, features=FEATURES)
     _expect_among(shapes, (32, 16, 3, 3), "the bottleneck's first convolution")
     _expect_among(shapes, (32, 32, 3, 3), "the bottleneck's second convolution")
 
@@ -49,7 +49,7 @@ def test_every_layer_is_registered(student):
 
     Hint: a plain Python list or dict of blocks hides them from PyTorch; nn.ModuleList does not.
     """
-    shapes = student.make("UNet", 3, 1, features=FEATURES).shapes()
+    shapes = layers(student, 3, 1, features=FEATURES)
     expect(bool(shapes), came="no parameters at all", expected="those of 3 encoders, a bottleneck, 3 decoders and the head")
     for level, width in enumerate(FEATURES):
         encoder = [shape for shape in kernels(shapes, 3) if shape == (width, [3, 4, 8][level], 3, 3)]
@@ -69,7 +69,7 @@ def test_features_list_stays_unchanged(student):
     _, arguments = network.arguments_after
     came = arguments["features"]
     expect(came == [4, 8], came=f"the list is {came} afterwards", expected="[4, 8] as before")
-    first, second = (sorted(student.make("UNet", on="meta").shapes()) for _ in range(2))
+    first, second = (sorted(layers(student)) for _ in range(2))
     expect(bool(first) and first == second, came="a second default network has other layers", expected="the same layers")
 
 

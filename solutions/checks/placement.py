@@ -30,6 +30,6 @@ def expect_follows_dtype_and_device(
         elsewhere = make(on="meta").outputs(*[pictures(*s, device="meta") for s in shapes], count=count)[0]
     except StudentError as error:
         if reads_values(error):
-            raise NotJudged("its code reads values of tensors, and those of the test device have none") from None
+            raise NotJudged("the code reads values of tensors, and those of the test device have none") from None
         raise
     expect_shape(elsewhere, output)

@@ -4,7 +4,7 @@ from math import prod
 
 import torch
 
-from grader.checks.inputs import kernels
+from grader.checks.inputs import kernels, layers
 from grader.expect import expect
 from solutions.checks.matching import expect_layers
 from solutions.checks.references import unet_references
@@ -16,7 +16,7 @@ def test_default_network_has_31_million_parameters(student):
 
     Hint: features [64, 128, 256, 512], a bottleneck of 1024 channels, and decoders that mirror the encoders.
     """
-    shapes = student.make("UNet", on="meta").shapes()
+    shapes = layers(student)
     with torch.device("meta"):
         expected = sum(parameter.numel() for parameter in reference().UNet().parameters())
     came = sum(prod(shape) for shape in shapes)
@@ -40,7 +40,7 @@ def test_upsampling_is_handed_on(student):
     Hint: hand upsampling on to every DecoderBlock.
     """
     for upsampling, count in [("transpose", 3), ("bilinear", 0)]:
-        shapes = student.make("UNet", 3, 1, features=[4, 8, 16], upsampling=upsampling).shapes()
+        shapes = layers(student, 3, 1, features=[4, 8, 16], upsampling=upsampling)
         came = len(kernels(shapes, 2))
         expect(came == count, came=f"{came} transposed 2×2 convolutions with upsampling={upsampling!r}", expected=f"{count}")
 
@@ -51,7 +51,7 @@ def test_batch_norm_is_handed_on(student):
     Hint: hand batch_norm on to every encoder, to the bottleneck and to every decoder.
     """
     for batch_norm in (True, False):
-        shapes = student.make("UNet", 3, 1, features=[4, 8], batch_norm=batch_norm).shapes()
+        shapes = layers(student, 3, 1, features=[4, 8], batch_norm=batch_norm)
         vectors = [shape for shape in shapes if len(shape) == 1]
         convolutions = len(shapes) - len(vectors)
         norms = 2 * len([shape for shape in kernels(shapes, 3)])  # a weight and a bias each

@@ -59,7 +59,7 @@ def test_default_network_on_a_200_by_200_picture(student):
 
     Hint: 200 → 100 → 50 → 25 → 12 and up again.
     """
-    student.make("UNet", 3, 1, features=[4, 8])(pictures(1, 3, 20, 20))  # real numbers: those on "meta" have no values
+    student.make("UNet", 3, 1, features=[4, 8])(pictures(2, 3, 32, 32))  # real numbers: those on "meta" have no values
     try:
         logits = student.make("UNet", on="meta")(pictures(1, 3, 200, 200, device="meta"))
     except StudentError as error:
@@ -85,8 +85,8 @@ def _reference_of(student: Student, in_channels: int, out_channels: int, feature
     try:
         reference = next(unet_references(network, in_channels, out_channels, features))
         expect_layers(network, reference)
-    except Mismatch as mismatch:
-        raise NotJudged(f"the network of Task 1.3 has other layers than the task describes ({mismatch.came})") from None
+    except Mismatch:
+        raise NotJudged("the network of Task 1.3 has other layers than that task describes") from None
     return network, reference
 
 

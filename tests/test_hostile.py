@@ -1,0 +1,159 @@
+"""What a hostile hand-in gets: its marks on merit, and nothing else.
+
+The hand-ins run in hostile_class.py, inside a wall of this file's own (process namespace, read-only
+root, capped memory), so that a hole in the judge's sandbox cannot hurt the machine: once as whoever
+runs the tests and, where that is root, once as an ordinary user.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from grader import sandbox
+from tests.helpers import ROOT
+
+NOBODY = 65534
+MEMORY = 24 << 30  # bytes of address space a process: torch maps several before the judge's own cap begins
+KIT = ["grader", "solutions", "tests", "starter", "data_utils.py", "metrics.py", "viz.py"]
+IS_ROOT = sys.platform == "linux" and os.getuid() == 0
+RUNGS = {"root": ["full", "strong", "wrapped"], "user": ["full", "strong"]} if IS_ROOT else {"user": ["full", "strong", "wrapped"]}
+ISOLATION = {
+    "full": "full: bubblewrap, landlock, seccomp, rlimits",
+    "strong": "strong: landlock, seccomp, rlimits",
+    "wrapped": "strong: bubblewrap, seccomp, rlimits",
+}
+PLACES = [f"{who}-{rung}" for who, rungs in RUNGS.items() for rung in rungs]
+SEEKING = [
+    "read", "import_solutions", "write", "names", "network", "processes", "proc", "environment", "descriptors", "old_memory",
+    "memory", "files", "noise", "leave", "find", "exits",
+]
+# without Landlock, bubblewrap's private file system takes files, which are gone with the process; "find" proves it
+LOOT = {"wrapped": {"proc": ("maps1=", "root1="), "write": ("memfd",)}}
+FORWARD = [
+    "garbage", "huge_lengths", "closed", "duplicated", "forged_map", "forged_shape", "forged_state", "half_a_character", "drip",
+    "deaf_to_signals", "old_kernel_door", "complex", "float8", "quantized", "sparse", "enormous", "large", "raising_text",
+]
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    """Who → rung → what hostile_class.py reports; all started at once."""
+    if not shutil.which("bwrap"):
+        pytest.skip("hostile submissions run only inside bubblewrap, which is not installed here")
+    runs = {who: _start(tmp_path_factory.mktemp(who), NOBODY if IS_ROOT and who == "user" else os.getuid(), rungs)
+            for who, rungs in RUNGS.items()}
+    outputs = {who: (*run.communicate(timeout=400), run.returncode) for who, run in runs.items()}
+    for who, (_, error, code) in outputs.items():
+        if "bwrap:" in error or "mount:" in error:
+            pytest.skip(f"no outer wall for hostile submissions here: {error[-300:]}")
+        assert code == 0, f"as {who}: {error[-3000:]}"
+    return {f"{who}-{rung}": report for who, (output, *_) in outputs.items() for rung, report in json.loads(output).items()}
+
+
+def _start(folder: Path, user: int, rungs: list[str]) -> subprocess.Popen:
+    (folder / "kit").mkdir()
+    for name in KIT:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / "kit" / name)
+    for name, text in {"course/gradebook.db": "marks", "course/submitted/bob/lab04_student.py": "x = 1", "home/.ssh/id_rsa": "key"}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    if IS_ROOT:
+        for path in [folder, *folder.rglob("*")]:
+            os.chown(path, user, user)
+    command = [sys.executable, str(folder / "kit/tests/hostile_class.py"), str(folder), *rungs]
+    return subprocess.Popen(_outer_wall(folder, user) + command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _outer_wall(folder: Path, user: int) -> list[str]:
+    """No other process in sight, nothing writable but `folder` and a private /tmp; as root, few of root's powers."""
+    python = [path for path in dict.fromkeys([sys.base_prefix, sys.prefix]) if Path(path).is_relative_to("/root")]
+    binds = [argument for path in python for argument in ("--ro-bind", path, path)]
+    kept = ["setfcap", "dac_override", "mknod", "kill"]  # of root: what the judge has to give up by itself
+    setup = [*kept, "sys_admin", "setpcap", "setuid", "setgid"]
+    powers = [argument for name in setup for argument in ("--cap-add", f"CAP_{name.upper()}")]
+    become = ["--reuid", str(user), "--regid", str(user), "--clear-groups"] if IS_ROOT else []
+    bounds = "-all," + ",".join(f"+{name}" for name in kept) if IS_ROOT else "-all"
+    return [
+        "bwrap", "--unshare-pid", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp",
+        *(["--tmpfs", "/root"] if IS_ROOT else []), *binds, "--bind", str(folder), str(folder),
+        "--setenv", "HOME", str(folder / "home"), "--setenv", "OMP_NUM_THREADS", "1", "--setenv", "PYTHONDONTWRITEBYTECODE", "1",
+        "--unsetenv", "PYTHONPATH", *powers, "--chdir", "/", "--",
+        # a /proc of its own, mounted here: bubblewrap's hides parts, and then no wall inside may mount another
+        "sh", "-c", 'mount -t proc proc /proc && exec "$@"', "sh", "prlimit", f"--as={MEMORY}",
+        "setpriv", *become, "--bounding-set", bounds, "--inh-caps=-all",
+    ]
+
+
+@pytest.fixture(params=PLACES)
+def place(request):
+    return request.param
+
+
+@pytest.fixture
+def report(reports, place):
+    return reports[place]
+
+
+def test_the_rung_is_the_one_that_is_meant(report, place):
+    assert report["isolation"] == ISOLATION[place.split("-")[1]]
+
+
+@pytest.mark.parametrize("name", SEEKING)
+def test_an_attack_gets_nothing_and_is_marked_on_merit(report, place, name):
+    result = report["results"][name]
+    assert result["scores"] == {"1.1": 20} and result["status"] == "graded", result
+    loot = next((note.partition("LOOT: ")[2] for note in result["notes"] if "LOOT: " in note), "nothing")
+    known = LOOT.get(place.split("-")[1], {}).get(name, ())
+    assert [part for part in loot.split("; ") if not part.startswith(known or "nothing")] in ([], ["nothing"]), loot
+    assert name == "exits" or known or any("LOOT: nothing" in note for note in result["notes"]), "the attack ran"
+
+
+def test_nothing_outside_changed(report):
+    assert report["changed"] == {} and report["gone"] == []
+
+
+def test_nothing_outlives_the_class_and_the_warm_process_outlives_every_attack(report):
+    assert report["alive"] >= 1 and not report["restarted"] and report["left"] == []
+
+
+def test_the_next_submission_is_none_the_worse(report):
+    assert report["results"]["honest"]["scores"] == {"1.1": 20} and report["results"]["honest"]["notes"] == []
+
+
+@pytest.mark.parametrize("name", ["patched", "lying_tensors"])
+def test_patches_on_the_other_side_earn_nothing(report, name):
+    assert report["results"][name]["status"] == "graded"
+    assert report["results"][name]["scores"]["1.1"] <= report["results"]["swapped"]["scores"]["1.1"] < 20
+
+
+@pytest.mark.parametrize("name", FORWARD)
+def test_a_broken_answer_fails_its_checks_and_is_graded(reports, name):
+    result = reports[PLACES[0]]["results"][name]
+    assert result["status"] == "graded" and result["scores"]["1.1"] < 12, result
+    assert result["seconds"] < 10
+
+
+def test_the_stand_in_lends_no_other_task(reports):
+    borrowed = reports[PLACES[0]]["results"]["borrowed_network"]
+    assert borrowed["scores"]["1.4"] < 10
+
+
+def test_the_stand_in_tells_nothing_through_messages(reports):
+    told = reports[PLACES[0]]["results"]["told_in_messages"]
+    assert told["scores"]["1.4"] < 30 and "TOLD" not in json.dumps(told["messages"] + told["notes"])
+
+
+def test_a_kit_inside_what_submissions_read_is_refused(monkeypatch, tmp_path):
+    (tmp_path / "solutions").mkdir()
+    monkeypatch.setattr(sandbox, "ROOT", tmp_path)
+    monkeypatch.setattr(sandbox, "readable_paths", lambda: ["/usr", str(tmp_path)])
+    found = {"bubblewrap": True, "landlock": True, "seccomp": True}
+    with pytest.raises(sandbox.TooOpen, match="move the kit"):
+        sandbox.isolation(found)
+    assert sandbox.isolation(found, insecure=True)
