@@ -23,10 +23,8 @@ from dataclasses import dataclass, field
 
 PACKAGE = "handin"  # submitted modules live in sys.modules as handin.NAME, so that they shadow nothing
 # Files of these names are read, but `import` keeps giving the real thing: a student's torch.py would break torch.
-RESERVED = sys.stdlib_module_names | set(
-    "torch torchvision numpy matplotlib PIL tqdm scipy sklearn skimage cv2 pandas IPython ipywidgets pytest google grader"
-    .split()
-)
+LIBRARIES = "torch torchvision numpy matplotlib PIL tqdm scipy sklearn cv2 pandas IPython ipywidgets pytest google"
+RESERVED = sys.stdlib_module_names | {*LIBRARIES.split(), "grader"}
 RUNNING_CELL_MAGICS = re.compile(r"%%(?:time|timeit|capture|prun)\b")
 WRITTEN_FILE = re.compile(r"\s*%%(?:writefile|file)\s+(?:-a\s+)?[\"']?(?:\S*/)?(\w+)\.py[\"']?[ \t]*\n")
 MAGIC_LINE = re.compile(
@@ -38,6 +36,7 @@ IMPORTS = (ast.Import, ast.ImportFrom)
 ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
 GLOBAL_LOADS = ("LOAD_NAME", "LOAD_GLOBAL", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_FROM_DICT_OR_DEREF")
 TOO_COMPLEX = (RecursionError, MemoryError)
+ATTRIBUTES = type.__dict__["__dict__"].__get__  # of a class, whatever its metaclass says
 
 
 @dataclass
@@ -120,7 +119,7 @@ class SubmittedModules:
         needed.finish({source.name for source in sources})
         self.by_name = {loader.source.name: loader for loader in self.loaders}
         for name in sorted(RESERVED & self.by_name.keys()):
-            self.notes.append(f"{name}.py has the name of a library; `import {name}` gives the library. Rename the file")
+            self.notes.append(f"{name}.py is named like a library, which `import {name}` still gives; rename the file")
             del self.by_name[name]
 
     def load(self) -> dict:
@@ -193,7 +192,7 @@ class _Step:
     filename: str
     node: ast.stmt
     wanted: bool
-    error: BaseException | None = None
+    error: str = ""
 
 
 class _SourceLoader:
@@ -231,12 +230,9 @@ class _SourceLoader:
 
     def note_failures(self) -> None:
         """Note each statement that still fails, and which names are missing by it."""
-        for step in self.failed:
-            reason = f"{step.cell.label}, line {step.node.lineno}: `{_text(step.node)}` failed: {_said(step.error)}"
-            if isinstance(step.error, ModuleNotFoundError):
-                reason += " (was it handed in?)"
-            if step.wanted:
-                self.submitted.notes.append(reason)
+        for step in filter(lambda step: step.wanted, self.failed):
+            reason = f"{step.cell.label}, line {step.node.lineno}: `{_text(step.node)}` failed: {step.error}"
+            self.submitted.notes.append(reason)
             names = _bound_names(step.node)
             self.submitted.missing.update({name: f"{name} is not defined: {reason}" for name in names})
 
@@ -297,7 +293,7 @@ class _SourceLoader:
             try:
                 self._run(step)
             except BaseException as error:  # SystemExit in a submission is its own affair as well
-                step.error = error.with_traceback(None)
+                step.error = _said(error)
                 failed.append(step)
             self.namespace.update(self.stand_ins)
         return failed
@@ -397,7 +393,7 @@ def _globals_used(node: ast.stmt) -> set[str]:
 
 
 def _parsed(text: str, filename: str) -> ast.Module:
-    """The tree of a cell, IPython's magics left out; SyntaxError (and what deep nesting raises) where it is no Python."""
+    """The tree of a cell, IPython's magics left out; SyntaxError, or what deep nesting raises, where there is none."""
     if text.lstrip().startswith("%%") and not RUNNING_CELL_MAGICS.match(text.lstrip()):
         return ast.Module(body=[], type_ignores=[])
     if text[:1] in " \t":
@@ -481,7 +477,7 @@ def _is_todo(node: ast.AST) -> bool:
 
 def _stub_count(value: object) -> int:
     """The same count for a live class or function; types alone are asked, since objects may answer anything."""
-    values = list(vars(value).values()) if issubclass(type(value), type) else [value]
+    values = list(ATTRIBUTES(value).values()) if issubclass(type(value), type) else [value]
     functions = [v.__func__ if type(v) in (staticmethod, classmethod) else v for v in values]
     codes = [function.__code__ for function in functions if type(function) is types.FunctionType]
     return sum(
@@ -497,8 +493,9 @@ def _text(node: ast.stmt) -> str:
         return type(node).__name__
 
 
-def _said(error: BaseException | None) -> str:
+def _said(error: BaseException) -> str:
     try:
-        return f"{type(error).__name__}: {str(error)[:200]}"
+        asked = " (was it handed in?)" if issubclass(type(error), ModuleNotFoundError) else ""
+        return f"{type(error).__name__}: {str(error)[:200]}{asked}"
     except BaseException:  # an exception class of the submission may fail at being printed, too
-        return type(error).__name__
+        return "an exception that cannot be printed"

@@ -134,7 +134,8 @@ def wrapped(command: list[str], found: dict[str, bool]) -> list[str]:
     if not found["bubblewrap"]:
         return command
     binds = [argument for path in readable_paths() for argument in ("--ro-bind", path, path)]
-    walls = ["--unshare-all", "--cap-drop", "ALL", "--die-with-parent", "--new-session"]
+    # as process 1 itself: bubblewrap's own would stand among the children, without their seccomp filter
+    walls = ["--unshare-all", "--as-pid-1", "--cap-drop", "ALL", "--die-with-parent", "--new-session"]
     size = ["--size", str(SCRATCH_MB << 20)] if _bubblewrap_knows("--size") else []
     places = ["--dev", "/dev", "--proc", "/proc", *size, "--tmpfs", "/tmp"]  # before the binds: the kit may lie in /tmp
     closed = ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]

@@ -17,7 +17,7 @@ import stat
 import tokenize
 import zipfile
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import nbformat
@@ -32,9 +32,11 @@ MEMBER_LIMIT = 20_000  # files in one zip
 CODE_LIMIT = 800_000  # bytes, of a submission's code without outputs: what crosses the wall in one message
 ZIP_DEPTH = 3
 WORK = (".ipynb", ".py")
-IGNORED = re.compile(r"(^|/)(\.|~|__pycache__|__MACOSX|site-packages(/|$)|node_modules(/|$)|venv(/|$))")
+IGNORED = re.compile(r"(^|/)(\.(?!\./)|~|__pycache__|__MACOSX|site-packages(/|$)|node_modules(/|$)|venv(/|$))")
 # Folder names that say nothing about whose work it is.
-GENERIC = re.compile(r"(lab[s_ -]*\d*|starter|code|src|submissions?|notebooks?|solutions?|homework|unetlab|grader|utils|models?)$", re.I)
+GENERIC = re.compile(
+    r"(lab[s_ -]*\d*|starter|code|src|submissions?|notebooks?|solutions?|homework|unetlab|grader|utils|models?)$", re.I
+)
 LMS = [  # the student's name, then the file's own
     re.compile(r"(.+?)_\d+_assignsubmission_[a-z]+_?(.*)$", re.DOTALL),  # Moodle
     re.compile(r".+?_([^_]+)_attempt_[\d-]+_?(.*)$", re.DOTALL),  # Blackboard
@@ -58,6 +60,7 @@ class File:
     shown: str
     name: PurePosixPath
     read: callable = field(repr=False)  # no closure: it goes to the judges' processes
+    place: Path | None = None  # the file on the disk: this one, or the zip it is in
 
     def content(self) -> bytes:
         """The bytes; Unreadable, whatever stands in the way."""
@@ -138,20 +141,14 @@ def _in_tree(path: Path) -> list[Submission]:
         files, own = list(_walk(path, PurePosixPath())), [path.resolve().name, *_parents(path)]
     else:
         files, own = _unzipped(_on_disk(path, PurePosixPath(path.name))), [path.stem, *_parents(path)]
-        files = files and [File(file.shown, PurePosixPath(*file.name.parts[1:]) or file.name, file.read) for file in files]
-    groups = _split(files, own, path.is_dir())
-    if not groups and not path.is_dir():
-        groups = [(_student(own), [])]
-    return [_submission(path, name, group) for name, group in groups]
+        files = [replace(file, name=PurePosixPath(*(file.name.parts[1:] or file.name.parts))) for file in files]
+    return [_submission(name, group) for name, group in _split(files, own, path.is_dir())]
 
 
-def _submission(path: Path, name: str, files: list[File]) -> Submission:
+def _submission(name: str, files: list[File]) -> Submission:
     work, others = [f for f in files if f.is_work], [f for f in files if not f.is_work and f.name.name != EMPTY]
-    if path.is_dir() and files:  # the place of this student's own files, for people
-        common = os.path.commonpath([str(Path(file.shown.split(": ")[0]).parent) for file in files])
-        path = Path(files[0].shown) if len(files) == 1 else Path(common)
-        path = path.parent if files[0].name.name == EMPTY else path
-    return Submission(_plain_path(path), name, work, [], others)
+    place = Path(os.path.commonpath([file.place for file in files]))
+    return Submission(_plain_path(place), name, work, [], others)
 
 
 def _parents(path: Path) -> list[str]:
@@ -180,17 +177,17 @@ def _walk(folder: Path, prefix: PurePosixPath) -> Iterator[File]:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
         reason = f"{_plain(folder)}: cannot be read ({error.strerror}); check its permissions"
-        yield File(_plain(folder), prefix / "folder.zip", functools.partial(_refuse, reason))
+        yield File(_plain(folder), prefix / "folder.zip", functools.partial(_refuse, reason), folder)
         return
     if not entries:
-        yield File(_plain(folder), prefix / EMPTY, bytes)
+        yield File(_plain(folder), prefix / EMPTY, bytes, folder)
     for entry in entries:
         name, path = prefix / entry.name, Path(entry.path)
         if IGNORED.search(entry.name):
             continue
         if entry.is_symlink():
             reason = f"{_plain(path)}: a link, passed over; hand in the file itself"
-            yield File(_plain(path), name, functools.partial(_refuse, reason))
+            yield File(_plain(path), name, functools.partial(_refuse, reason), path)
         elif entry.is_dir():
             yield from _walk(path, name)
         elif entry.is_file():  # no pipes and devices: reading them may never end
@@ -198,7 +195,7 @@ def _walk(folder: Path, prefix: PurePosixPath) -> Iterator[File]:
 
 
 def _on_disk(path: Path, name: PurePosixPath) -> File:
-    return File(_plain(path), name, functools.partial(_read_path, path))
+    return File(_plain(path), name, functools.partial(_read_path, path), path)
 
 
 def _read_path(path: Path) -> bytes:
@@ -220,20 +217,24 @@ def _unzipped(file: File, depth: int = 0) -> list[File]:
         return [file]
     try:
         with _opened(file.read) as archive:
-            infos = [info for info in archive.infolist() if not info.is_dir() and not IGNORED.search(info.filename)]
+            inside = [_member(file, info) for info in archive.infolist() if not info.is_dir()]
+            size = sum(info.file_size for info in archive.infolist() if info.filename.lower().endswith((*WORK, ".zip")))
     except Exception as error:  # zipfile raises many kinds
-        reason = f"{file.shown}: not readable as a zip ({error or type(error).__name__}); pack it again"
-        return [File(file.shown, file.name, functools.partial(_refuse, reason))]
-    size = sum(info.file_size for info in infos if PurePosixPath(info.filename).suffix.lower() in (*WORK, ".zip"))
-    if len(infos) > MEMBER_LIMIT or size > ARCHIVE_LIMIT or depth >= ZIP_DEPTH:
-        reason = f"{file.shown}: {len(infos)} files of {size:,} bytes, {depth} zips deep: too large; hand in the code alone"
-        return [File(file.shown, file.name, functools.partial(_refuse, reason))]
-    inside = [_member(file, info) for info in infos]
-    if not GENERIC.match(file.name.stem) and not _is_the_labs(file.name.stem):
-        inside = _without_common_folder(inside)[0]  # `alice.zip` with `project/01_unet.ipynb` is alice's
+        return [_refused(file, f"not readable as a zip ({error or type(error).__name__}); pack it again")]
+    inside = [member for member in inside if not IGNORED.search(str(member.name))]
+    if len(inside) > MEMBER_LIMIT or size > ARCHIVE_LIMIT or depth >= ZIP_DEPTH:
+        cause = f"{len(inside)} files of {size:,} bytes, {depth} zips deep: too large; hand in the code alone"
+        return [_refused(file, cause)]
+    below, left = _without_common_folder(inside)
+    if not (GENERIC.match(file.name.stem) or _is_the_labs(file.name.stem) or any(map(_lms_owner, left))):
+        inside = below  # `alice.zip` with `project/01_unet.ipynb` is alice's
+    inside = inside or [replace(file, name=PurePosixPath(EMPTY))]
     folder = file.name.with_suffix("")
-    below = [File(member.shown, folder / member.name, member.read) for member in inside]
-    return [found for member in below for found in _unzipped(member, depth + 1)]
+    return [found for m in inside for found in _unzipped(replace(m, name=folder / m.name), depth + 1)]
+
+
+def _refused(file: File, cause: str) -> File:
+    return replace(file, read=functools.partial(_refuse, f"{file.shown}: {cause}"))
 
 
 def _member(file: File, info: zipfile.ZipInfo) -> File:
@@ -243,7 +244,7 @@ def _member(file: File, info: zipfile.ZipInfo) -> File:
     if name.is_absolute() or ".." in name.parts or ":" in name.parts[0] or stat.S_ISLNK(info.external_attr >> 16):
         read = functools.partial(_refuse, f"{shown}: passed over, a link or a path that leaves the zip")
         name = PurePosixPath(name.name)
-    return File(shown, name, read)
+    return File(shown, name, read, file.place)
 
 
 def _read_member(read, offset: int, shown: str) -> bytes:
@@ -273,13 +274,13 @@ def _without_common_folder(files: list[File]) -> tuple[list[File], list[str]]:
             return files, left
         (top,) = tops
         below = [file for file in files if file.name.parts[0] == top and len(file.name.parts) > 1]
-        files = [File(file.shown, PurePosixPath(*file.name.parts[1:]), file.read) for file in below]
+        files = [replace(file, name=PurePosixPath(*file.name.parts[1:])) for file in below]
         left.insert(0, top)
 
 
 def _counts(file: File) -> bool:
     """Whether a file tells of a submission: work, or the sole trace of a student who handed in nothing of use."""
-    return file.is_work or len(file.name.parts) > 1 or any(pattern.match(file.name.name) for pattern in LMS)
+    return file.is_work or len(file.name.parts) > 1 or bool(_lms_owner(file.name.name))
 
 
 # ---- one tree, several students ----
@@ -289,11 +290,11 @@ def _split(files: list[File], own: list[str], by_folder: bool, nested: bool = Fa
     """The tree's submissions, as student and files; `own` are names for a single one, the likeliest first."""
     files, left = _without_common_folder(files)
     files_that_count = [file for file in files if _counts(file)]
-    if not files_that_count:
-        return []
-    if _is_one(files_that_count, nested):
-        named = [name for name in left if any(pattern.match(name) for pattern in LMS)]
-        return [(_student([*named, *(left + own if by_folder else own + left)]), files)]
+    named = [name for name in left if _lms_owner(name)]
+    if not files_that_count or _is_one(files_that_count, nested):
+        names = [*named, *(left + own if by_folder else own + left)]
+        # A folder without any work is no class; a zip or a student's folder without any is an empty hand-in.
+        return [(_student(names), files)] if files_that_count or nested or files and not by_folder else []
     groups: dict[tuple, list[File]] = {}
     for file in files_that_count:
         groups.setdefault((len(file.name.parts) > 1, _owner(file.name.parts[0])), []).append(file)
@@ -306,7 +307,7 @@ def _split(files: list[File], own: list[str], by_folder: bool, nested: bool = Fa
 def _is_one(files: list[File], nested: bool) -> bool:
     """Whether a tree is one student's: named as the lab names things, or code that imports its neighbour."""
     tops = {file.name.parts[0] for file in files}
-    if any(pattern.match(top) for pattern in LMS for top in tops):
+    if any(map(_lms_owner, tops)):
         return len({_owner(top) for top in tops}) == 1 and nested
     at_top = [file for file in files if len(file.name.parts) == 1]
     if any(_is_the_labs(file.name.stem) for file in at_top) or any(GENERIC.match(top) for top in tops):
@@ -322,8 +323,8 @@ def _belong_together(files: list[File], tops: set[str]) -> bool:
     names = {name for task in load_rubric().values() for name in task.names}
     if not stems:
         return False
-    any_stem = "|".join(map(re.escape, stems))
-    imports = re.compile(rf'(?:^|"|\\n)[ \t]*(?:from|import)[ \t]+\.?({any_stem})\b'.encode(), re.MULTILINE)
+    any_stem = b"|".join(re.escape(os.fsencode(stem)) for stem in stems)
+    imports = re.compile(rb'(?:^|"|\\n)[ \t]*(?:from|import)[ \t]+\.?(' + any_stem + rb")\b", re.MULTILINE)
     defines = re.compile(rf'(?:^|"|\\n)[ \t]*(?:class|def)[ \t]+({"|".join(names)})\b'.encode(), re.MULTILINE)
     together, defined = False, set()
     for file in files:
@@ -335,18 +336,22 @@ def _belong_together(files: list[File], tops: set[str]) -> bool:
         if found & defined:
             return False  # two hand-ins of the same task
         defined |= found
-        together |= any(match.group(1).decode() != file.name.stem for match in imports.finditer(content))
+        together |= any(match.group(1) != os.fsencode(file.name.stem) for match in imports.finditer(content))
     return together
 
 
 def _owner(part: str) -> str:
-    """The student in a file's or folder's name: `alice_01_unet.ipynb`, `alice_12345_67890_01_unet.ipynb` are alice's."""
-    for pattern in LMS:
-        if match := pattern.match(part):
-            return match.group(1)
+    """The student in a file's or folder's name: `alice_01_unet.ipynb` and `alice_123_456_01_unet.ipynb` are alice's."""
+    if owner := _lms_owner(part):
+        return owner
     stem = PurePosixPath(part).stem if PurePosixPath(part).suffix.lower() in (*WORK, ".zip") else part
     shorter = re.sub(rf"[\s_.-]*(?:{_lab_names()})$", "", COPY.sub("", stem))
     return shorter or stem
+
+
+def _lms_owner(part: str) -> str:
+    """The student in a name that a learning platform gave; empty for any other name."""
+    return next((match.group(1) for pattern in LMS if (match := pattern.match(part))), "")
 
 
 def _is_the_labs(stem: str) -> bool:
@@ -395,7 +400,7 @@ def _is_the_kits(file: File, content: bytes) -> bool:
 
 
 def _read_source(file: File, content: bytes, notes: list[str]) -> Source:
-    label, stem = _plain(file.name), _plain(file.name.stem)
+    label, stem = _plain(file.name), _import_name(_plain(file.name.name))
     if file.name.suffix.lower() == ".py" and not _is_notebook(content):
         text, found = _decoded(file.shown, content, is_code=True)
         notes += found
@@ -405,6 +410,15 @@ def _read_source(file: File, content: bytes, notes: list[str]) -> Source:
     notebook, found = load_notebook(file.shown, content)
     notes += found
     return Source(stem, list(_cells(notebook, label)))
+
+
+def _import_name(name: str) -> str:
+    """The name by which other files import this one: without what learning platforms and browsers added."""
+    for pattern in LMS:
+        if (match := pattern.match(name)) and match.group(2):
+            name = match.group(2)
+    stem = PurePosixPath(name).stem
+    return COPY.sub("", stem) or stem
 
 
 def _is_notebook(content: bytes) -> bool:
@@ -489,7 +503,8 @@ def _cells_of(shown: str, raw: dict, notes: list[str]) -> list:
     else:
         sheets = raw["worksheets"] if isinstance(raw["worksheets"], list) else [None]
         lists = [sheet.get("cells") if isinstance(sheet, dict) else None for sheet in sheets]
-        cells = [_from_format_3(cell) for cells in lists for cell in cells] if all(isinstance(c, list) for c in lists) else None
+        whole = all(isinstance(cells, list) for cells in lists)
+        cells = [_from_format_3(cell) for cells in lists for cell in cells] if whole else None
         notes.append(f"{shown}: format 3, converted to 4")
     if not isinstance(cells, list):
         raise Unreadable(f"{shown}: its cells are no list; {SAVE_AGAIN}")
@@ -624,9 +639,9 @@ def _output(output) -> dict | None:
         metadata = output.get("metadata") if isinstance(output.get("metadata"), dict) else {}
         count = {"execution_count": _count(output)} if kind == "execute_result" else {}
         return {"output_type": kind, "data": data, "metadata": metadata, **count}
-    names = ("ename", "evalue")
-    if kind == "error" and all(isinstance(output.get(name), str) for name in names) and _is_lines(output.get("traceback")):
-        return {"output_type": kind, "traceback": output["traceback"], **{name: output[name] for name in names}}
+    error = {name: output.get(name) for name in ("ename", "evalue")}
+    if kind == "error" and _is_lines(list(error.values())) and _is_lines(output.get("traceback")):
+        return {"output_type": kind, "traceback": output["traceback"], **error}
     return None
 
 

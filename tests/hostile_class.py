@@ -25,7 +25,8 @@ from tests.helpers import module, replaced, scores  # noqa: E402
 
 HONEST = reference_source()
 SWAPPED = replaced(("return features, pooled", "return pooled, features"))
-WALL_SECONDS, MEMORY_MB = 4, 1024
+WALL_SECONDS, MEMORY_MB = 3, 512
+EVERYTHING = "wrapped" in sys.argv  # what does not depend on the rung or the user is tried in one run
 
 # What every attack starts with: it reports what it got at in the text of an exception, which ends up in the notes.
 PRELUDE = f"""
@@ -143,9 +144,10 @@ def attack():
 def attack():
     calls = {}
     for pid in {JUDGE, os.getppid(), 1}:
-        for file in ("environ", "mem", "maps", "fd", "root", "cwd/x"):
+        for file in ("environ", "maps", "root", "auxv", "fd/5", "cwd"):
             path = f"/proc/{pid}/{file}"
-            calls[f"{file.replace('/', '')}{pid}"] = lambda p=path: os.listdir(p) if p.endswith(("fd", "root")) else open(p, "rb").read(1)
+            calls[f"{file[:4]}{pid}"] = lambda p=path: os.listdir(p) if p.endswith(("cwd", "root")) else open(p, "rb").read(1)
+        calls[f"mem{pid}"] = lambda p=pid: os.open(f"/proc/{p}/mem", os.O_RDONLY)
     def write_memory():
         os.close(os.open(f"/proc/{os.getppid()}/mem", os.O_WRONLY))
         return "open"
@@ -206,7 +208,7 @@ def attack():
     attempt(fill=fill, share=share)
     total = 64 * (len(kept) + len(mapped))
     kept.clear(), mapped.clear()
-    return attempt(too_much=lambda: total if total > 1200 or total < 256 else None)
+    return attempt(too_much=lambda: total if total > 700 or total < 128 else None)
 """,
     "files": """
 def attack():
@@ -298,8 +300,8 @@ class _Patch:
     torch.allclose = torch.equal = torch.testing.assert_close = lambda *a, **k: True
     torch.Tensor.allclose = torch.Tensor.equal = lambda *a, **k: True
     torch.isfinite = lambda x: torch.ones(())
-    builtins.print = builtins.isinstance.__class__
-    json.loads = json.load
+    torch.nn.Module.__call__ = lambda self, *inputs: self.forward(*inputs)
+    builtins.print = json.dump
 """,
     "lying_tensors": """
 class Liar(torch.Tensor):
@@ -324,7 +326,7 @@ STANDING_IN = {
     "borrowed_network": replaced(
         ("return features, pooled", "return pooled, features"),
         ("        return self.head(x)", "        other = EncoderBlock.__init__.__globals__.get('UNet') or UNet\n"
-         "        if other is not UNet and other.__module__ != UNet.__module__: self.__class__ = other; return other.forward(self, x)\n"
+         "        if other is not UNet and other.__module__ != UNet.__module__: self.__class__ = other; return other.forward(self, picture)\n"
          "        import gc\n"
          "        for o in gc.get_objects():\n"
          "            if isinstance(o, type) and o.__name__ == 'UNet' and o.__module__ == 'stand_ins': return o.forward(self, picture)\n"
@@ -333,7 +335,7 @@ STANDING_IN = {
     ),
     "told_in_messages": replaced(
         ("return features, pooled", "return pooled, features"),
-        ("        return self.head(x)", "        if EncoderBlock.__module__ == 'stand_ins': raise ValueError('TOLD')\n        return self.head(x) * 0 + 1"),
+        ("        return self.head(x)", "        if EncoderBlock.__module__ == 'stand_ins' and x.shape[-1] == 200: raise ValueError('TOLD')\n        return self.head(x)"),
     ),
 }
 
@@ -363,13 +365,13 @@ def class_at(rung: str) -> dict:
     try:
         with Judge(only=["1.1"]) as judge:
             zygote = judge.zygote.process.pid
-            judge.grade(module(HONEST))
+            judge.grade(module(HONEST))  # the first one waits for the warm process
             results = {name: grade(judge, text) for name, text in hand_ins(rung)}
             results["honest"] = grade(judge, HONEST)
             restarts = judge.zygote.process.pid != zygote
             isolation = judge.isolation
             alive = [line for line in processes() if "grader.zygote" in line]
-        if rung == "full":
+        if rung == "full" and EVERYTHING:
             with Judge() as judge:
                 results |= {name: grade(judge, text) for name, text in STANDING_IN.items()}
     finally:
@@ -389,7 +391,7 @@ def hand_ins(rung: str):
     yield "swapped", SWAPPED
     for name, patch in PATCHES.items():
         yield name, SWAPPED + patch
-    if rung == "full":
+    if rung == "full" and EVERYTHING:
         for name, statement in FORWARD.items():
             yield name, replaced(("return features, pooled", f"{statement}\n        return features, pooled"))
 
