@@ -42,7 +42,8 @@ def _check(options) -> int:
     from .definitions import load
     from .notebook import check_namespace
     from .rubric import select
-    from .submissions import Unreadable, find_submissions
+    from .reading import Unreadable
+    from .submissions import find_submissions
 
     tasks = select([options.task] if options.task else None)
     (submission, *others) = find_submissions([options.file])

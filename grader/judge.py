@@ -26,7 +26,8 @@ from .definitions import Source
 from .rubric import Limits, Task, load_rubric, select
 from .runner import Check, CheckFault, Outcome, checks_of, run_check
 from .student import JudgeFault, NoAnswer, Student, StudentError
-from .submissions import Submission, Unreadable
+from .reading import Unreadable
+from .submissions import Submission
 
 START_SECONDS = 120  # for importing torch in the warm process, on a slow disk
 

@@ -30,7 +30,8 @@ from traitlets import Bool, Unicode
 
 from . import report
 from .rubric import load_rubric
-from .submissions import File, Submission, Unreadable, load_notebook
+from .reading import Unreadable, load_notebook
+from .submissions import File, Submission
 
 KIT = Path(__file__).resolve().parent.parent
 OUTPUT_LIMIT = 1_000_000  # bytes a cell; beyond it a browser stops opening the feedback

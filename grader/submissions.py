@@ -1,6 +1,5 @@
-"""Finds and reads what was handed in: notebooks, modules, folders and zips of either.
+"""Finds what was handed in: notebooks, modules, folders and zips of either, and whose it is.
 
-Whatever is wrong with a file is said in a note or in `Unreadable`; nothing here runs any of it.
 A folder and a zip are read alike, as one tree of files (a zip in it is one more folder). The tree is
 then split into submissions: by the names that Canvas, Moodle and Blackboard give, by student's
 folder, or by the name in front of the lab's (`alice_01_unet.ipynb`).
@@ -14,18 +13,15 @@ import json
 import os
 import re
 import stat
-import tokenize
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-import nbformat
-
 from .definitions import RESERVED, Cell, Source
+from .reading import FILE_LIMIT, SAVE_AGAIN, Unreadable, decoded, load_notebook, plain, tasks_of, too_large
 from .rubric import assignment, load_rubric
 
-FILE_LIMIT = 256 * 2**20  # bytes, of one file
 SUBMISSION_LIMIT = 512 * 2**20  # bytes of notebooks and modules, of one submission
 ARCHIVE_LIMIT = 4 * 2**30  # bytes of notebooks and modules, of one zip
 MEMBER_LIMIT = 20_000  # files in one zip
@@ -45,12 +41,7 @@ LMS = [  # the student's name, then the file's own
 COPY = re.compile(r"(?: ?\(\d+\)|-\d{1,2}| - Copy| copy)$")  # what browsers and Canvas add to a second copy
 KIT = Path(__file__).resolve().parents[1]
 EMPTY = "(empty folder)"
-SAVE_AGAIN = "save it again from Jupyter or Colab"
 PICK = "hand in .ipynb or .py"
-
-
-class Unreadable(Exception):
-    """A file that cannot be read as what it claims to be; the text names the file, the cause and the mend."""
 
 
 @dataclass
@@ -104,10 +95,10 @@ class Submission:
             except Exception as fault:  # whatever it is: one file must not end the batch
                 notes.append(f"{file.shown}: cannot be read ({type(fault).__name__}: {fault}); {SAVE_AGAIN}")
         if not sources:
-            raise Unreadable("; ".join(notes) or f"{_plain(self.path)}: no notebook and no module in it; {PICK}")
-        self.notes += [note for note in map(_plain, notes) if note not in self.notes]
+            raise Unreadable("; ".join(notes) or f"{plain(self.path)}: no notebook and no module in it; {PICK}")
+        self.notes += [note for note in map(plain, notes) if note not in self.notes]
         if sum(len(json.dumps(asdict(source))) for source in sources) > CODE_LIMIT:
-            raise Unreadable(f"{_plain(self.path)}: more than {CODE_LIMIT:,} bytes of code; keep data out of the cells")
+            raise Unreadable(f"{plain(self.path)}: more than {CODE_LIMIT:,} bytes of code; keep data out of the cells")
         return sources
 
 
@@ -123,7 +114,7 @@ def find_submissions(paths: Iterable[Path]) -> list[Submission]:
         except (OSError, ValueError):  # a name that no file system takes
             there = False
         if not there:
-            raise FileNotFoundError(f"{_plain(path)}: no such file or folder")
+            raise FileNotFoundError(f"{plain(path)}: no such file or folder")
         found += _in_tree(path) if path.is_dir() or path.suffix.lower() == ".zip" else [_in_file(path)]
     _make_names_unique(found)
     return found
@@ -132,7 +123,7 @@ def find_submissions(paths: Iterable[Path]) -> list[Submission]:
 def _in_file(path: Path) -> Submission:
     file = _on_disk(path, PurePosixPath(path.name))
     if path.suffix.lower() not in WORK:
-        file.read = functools.partial(_refuse, f"{_plain(path)}: neither a notebook nor a module; {PICK}")
+        file.read = functools.partial(_refuse, f"{plain(path)}: neither a notebook nor a module; {PICK}")
     return Submission(_plain_path(path), _student([path.stem, *_parents(path)]), [file])
 
 
@@ -176,18 +167,18 @@ def _walk(folder: Path, prefix: PurePosixPath) -> Iterator[File]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
-        reason = f"{_plain(folder)}: cannot be read ({error.strerror}); check its permissions"
-        yield File(_plain(folder), prefix / "folder.zip", functools.partial(_refuse, reason), folder)
+        reason = f"{plain(folder)}: cannot be read ({error.strerror}); check its permissions"
+        yield File(plain(folder), prefix / "folder.zip", functools.partial(_refuse, reason), folder)
         return
     if not entries:
-        yield File(_plain(folder), prefix / EMPTY, bytes, folder)
+        yield File(plain(folder), prefix / EMPTY, bytes, folder)
     for entry in entries:
         name, path = prefix / entry.name, Path(entry.path)
         if IGNORED.search(entry.name):
             continue
         if entry.is_symlink():
-            reason = f"{_plain(path)}: a link, passed over; hand in the file itself"
-            yield File(_plain(path), name, functools.partial(_refuse, reason), path)
+            reason = f"{plain(path)}: a link, passed over; hand in the file itself"
+            yield File(plain(path), name, functools.partial(_refuse, reason), path)
         elif entry.is_dir():
             yield from _walk(path, name)
         elif entry.is_file():  # no pipes and devices: reading them may never end
@@ -195,15 +186,15 @@ def _walk(folder: Path, prefix: PurePosixPath) -> Iterator[File]:
 
 
 def _on_disk(path: Path, name: PurePosixPath) -> File:
-    return File(_plain(path), name, functools.partial(_read_path, path), path)
+    return File(plain(path), name, functools.partial(_read_path, path), path)
 
 
 def _read_path(path: Path) -> bytes:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise Unreadable(f"{_plain(path)}: not a plain file; {PICK}")
+        raise Unreadable(f"{plain(path)}: not a plain file; {PICK}")
     if status.st_size > FILE_LIMIT:
-        raise _too_large(path, status.st_size)
+        raise too_large(path, status.st_size)
     return path.read_bytes()
 
 
@@ -239,7 +230,7 @@ def _refused(file: File, cause: str) -> File:
 
 def _member(file: File, info: zipfile.ZipInfo) -> File:
     name = PurePosixPath(info.filename.replace("\\", "/"))
-    shown = _plain(f"{file.shown}: {info.filename}")
+    shown = plain(f"{file.shown}: {info.filename}")
     read = functools.partial(_read_member, file.read, info.header_offset, shown)
     if name.is_absolute() or ".." in name.parts or ":" in name.parts[0] or stat.S_ISLNK(info.external_attr >> 16):
         read = functools.partial(_refuse, f"{shown}: passed over, a link or a path that leaves the zip")
@@ -251,7 +242,7 @@ def _read_member(read, offset: int, shown: str) -> bytes:
     with _opened(read) as archive:
         info = next(info for info in archive.infolist() if info.header_offset == offset)
         if info.file_size > FILE_LIMIT:
-            raise _too_large(shown, info.file_size)
+            raise too_large(shown, info.file_size)
         return archive.read(info)  # never more than file_size, whatever the compressed data hold
 
 
@@ -259,10 +250,6 @@ def _opened(read) -> zipfile.ZipFile:
     if read.func is _read_path:
         return zipfile.ZipFile(read.args[0])  # from the disk: a class's zip may be large
     return zipfile.ZipFile(io.BytesIO(read()))
-
-
-def _too_large(shown: Path | str, size: int) -> Unreadable:
-    return Unreadable(f"{_plain(shown)}: {size / 2**20:.0f} MB is too large; clear its outputs and hand it in again")
 
 
 def _without_common_folder(files: list[File]) -> tuple[list[File], list[str]]:
@@ -373,16 +360,11 @@ def _student(candidates: list[str]) -> str:
 
 
 def _clean(name: str) -> str:
-    return re.sub(r"[^\w.@-]+", "_", _plain(name)).strip("._-")[:60] or "nameless"
-
-
-def _plain(text: object) -> str:
-    """Text that can be written as UTF-8, which a file name with stray bytes cannot."""
-    return str(text).encode("utf-8", "replace").decode()
+    return re.sub(r"[^\w.@-]+", "_", plain(name)).strip("._-")[:60] or "nameless"
 
 
 def _plain_path(path: Path) -> Path:
-    return Path(_plain(path))
+    return Path(plain(path))
 
 
 # ---- reading ----
@@ -400,13 +382,13 @@ def _is_the_kits(file: File, content: bytes) -> bool:
 
 
 def _read_source(file: File, content: bytes, notes: list[str]) -> Source:
-    label, stem = _plain(file.name), _import_name(_plain(file.name.name))
+    label, stem = plain(file.name), _import_name(plain(file.name.name))
     if file.name.suffix.lower() == ".py" and not _is_notebook(content):
-        text, found = _decoded(file.shown, content, is_code=True)
+        text, found = decoded(file.shown, content, is_code=True)
         notes += found
         # A package's `__init__.py` is imported by the folder's name.
         name = file.name.parent.name if stem == "__init__" and file.name.parent.name else stem
-        return Source(_plain(name), [Cell(label, text, [n for task in load_rubric().values() for n in task.names])])
+        return Source(plain(name), [Cell(label, text, [n for task in load_rubric().values() for n in task.names])])
     notebook, found = load_notebook(file.shown, content)
     notes += found
     return Source(stem, list(_cells(notebook, label)))
@@ -432,235 +414,3 @@ def _cells(notebook, label: str) -> Iterable[Cell]:
         if cell.cell_type == "code" and cell.source.strip():
             names = [name for task in tasks_of(cell) for name in rubric[task].names]
             yield Cell(f"cell {number} of {label}", cell.source, list(dict.fromkeys(names)))
-
-
-def tasks_of(cell) -> list[str]:
-    """The tasks whose code a cell holds: by nbgrader's id, else by the task marker in its source."""
-    if "check(" in cell.source and len(cell.source.splitlines()) < 3:
-        return []
-    metadata = cell.metadata.get("nbgrader")
-    id = str(metadata.get("grade_id", "")) if isinstance(metadata, dict) else ""
-    by_id = re.findall(r"(\d+)_(\d+)", id) if id.startswith("task_") else []
-    by_marker = re.findall(r"Task (\d+)\.(\d+)", cell.source)
-    ids = [f"{part}.{number}" for part, number in by_id or by_marker]
-    return [task for task in dict.fromkeys(ids) if task in load_rubric()]
-
-
-def _decoded(shown: str, content: bytes, is_code: bool = False) -> tuple[str, list[str]]:
-    if not content.strip(b"\0 \t\r\n\xef\xbb\xbf\xff\xfe"):
-        raise Unreadable(f"{shown}: the file is empty; hand it in again")
-    if len(content) > FILE_LIMIT:
-        raise _too_large(shown, len(content))
-    encoding = json.detect_encoding(content)  # UTF-8, -16 and -32, with their marks or without
-    if encoding.startswith("utf-8") and is_code:
-        try:
-            encoding = tokenize.detect_encoding(io.BytesIO(content).readline)[0]
-        except SyntaxError:  # bytes that are not UTF-8, or a cookie that names no encoding
-            pass
-    try:
-        text = content.decode(encoding)
-        return text, [] if encoding.startswith("utf-8") else [f"{shown}: read as {encoding}"]
-    except (UnicodeError, LookupError):
-        text = content.decode("utf-8", "replace")
-    if text.isascii() or any(ord(letter) > 127 and letter != "\ufffd" for letter in text):
-        return text, [f"{shown}: not UTF-8 throughout; characters that cannot be read were replaced"]
-    return content.decode("cp1252", "replace"), [f"{shown}: not UTF-8, read as Windows-1252"]
-
-
-def load_notebook(path: Path | str, content: bytes | None = None) -> tuple[nbformat.NotebookNode, list[str]]:
-    """A notebook in format 4.5, repaired where it can be, with a note for each repair; Unreadable otherwise."""
-    content = File(str(path), PurePosixPath(path), Path(path).read_bytes).content() if content is None else content
-    text, notes = _decoded(str(path), content)
-    try:
-        raw = json.loads(text)
-        if re.search(r"\\u[dD][89abAB]", text):  # half of a surrogate pair could not be written again
-            raw = json.loads(json.dumps(raw, ensure_ascii=False).encode("utf-8", "replace"))
-    except RecursionError:
-        raise Unreadable(f"{path}: nested too deeply; clear its outputs and {SAVE_AGAIN}") from None
-    except ValueError as error:
-        raise Unreadable(f"{path}: not a notebook, since it is not JSON ({error}); {SAVE_AGAIN}") from None
-    if not isinstance(raw, dict) or not ("cells" in raw or "worksheets" in raw):
-        raise Unreadable(f"{path}: JSON, but not a notebook (it has no cells); hand in the .ipynb file itself")
-    cells = _repaired_cells(str(path), _cells_of(str(path), raw, notes), notes)
-    given = raw.get("metadata") if isinstance(raw.get("metadata"), dict) else {}
-    # What the format constrains is set afresh: a student's kernel or language is of no use to the grader.
-    metadata = {name: value for name, value in given.items() if name not in NOTEBOOK_METADATA}
-    metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
-    try:
-        return nbformat.from_dict(notebook), notes
-    except RecursionError:
-        raise Unreadable(f"{path}: nested too deeply; clear its outputs and {SAVE_AGAIN}") from None
-
-
-NOTEBOOK_METADATA = ("kernelspec", "language_info", "orig_nbformat", "title", "authors")
-
-
-def _cells_of(shown: str, raw: dict, notes: list[str]) -> list:
-    """The cells; those of format 3 lie in worksheets."""
-    if "cells" in raw:
-        cells = raw["cells"]
-    else:
-        sheets = raw["worksheets"] if isinstance(raw["worksheets"], list) else [None]
-        lists = [sheet.get("cells") if isinstance(sheet, dict) else None for sheet in sheets]
-        whole = all(isinstance(cells, list) for cells in lists)
-        cells = [_from_format_3(cell) for cells in lists for cell in cells] if whole else None
-        notes.append(f"{shown}: format 3, converted to 4")
-    if not isinstance(cells, list):
-        raise Unreadable(f"{shown}: its cells are no list; {SAVE_AGAIN}")
-    return cells
-
-
-def _from_format_3(cell):
-    """A cell of format 3 with the fields of format 4."""
-    if not isinstance(cell, dict):
-        return cell
-    cell = {**cell, "source": cell.get("source", cell.get("input", ""))}
-    if cell.get("cell_type") == "heading":
-        level = cell.get("level") if cell.get("level") in range(1, 7) else 1
-        cell |= {"cell_type": "markdown", "source": f"{'#' * level} {_text(cell['source'])}"}
-    if "prompt_number" in cell:
-        cell["execution_count"] = cell["prompt_number"]
-    if isinstance(cell.get("outputs"), list):
-        cell["outputs"] = [_output_from_3(output) for output in cell["outputs"]]
-    return cell
-
-
-TYPES_OF_3 = {
-    "text": "text/plain", "html": "text/html", "svg": "image/svg+xml", "png": "image/png", "jpeg": "image/jpeg",
-    "latex": "text/latex", "javascript": "application/javascript",
-}
-
-
-def _output_from_3(output):
-    if not isinstance(output, dict):
-        return output
-    kind = output.get("output_type")
-    if kind == "stream":
-        return {"output_type": "stream", "name": output.get("stream", "stdout"), "text": output.get("text")}
-    if kind == "pyerr":
-        return {**output, "output_type": "error"}
-    if kind not in ("pyout", "display_data"):
-        return output
-    data = {TYPES_OF_3[name]: value for name, value in output.items() if name in TYPES_OF_3}
-    new = {"output_type": "execute_result" if kind == "pyout" else kind, "data": data}
-    return new | {"metadata": output.get("metadata"), "execution_count": output.get("prompt_number")}
-
-
-def _repaired_cells(shown: str, cells: list, notes: list[str]) -> list[dict]:
-    """The cells with every field that the format asks for."""
-    repaired: list[dict] = []
-    ids: set[str] = set()
-    for number, cell in enumerate(cells, start=1):
-        if not isinstance(cell, dict):
-            notes.append(f"{shown}: cell {number} is no cell and was passed over")
-            continue
-        kind = cell.get("cell_type")
-        if kind not in ("code", "markdown", "raw"):
-            kind = "code"
-            notes.append(f"{shown}: cell {number} is of no known type and was taken for code")
-        source = cell.get("source", cell.get("input", ""))
-        if not isinstance(source, str) and not _is_lines(source):
-            notes.append(f"{shown}: the source of cell {number} is no text; what can be read of it was kept")
-        fixed = {"cell_type": kind, "id": _new_id(shown, number, cell, ids, notes)}
-        fixed |= {"metadata": _cell_metadata(cell.get("metadata")), "source": _text(source)}
-        if kind == "code":
-            fixed |= {"execution_count": _count(cell), "outputs": _outputs(shown, number, cell.get("outputs"), notes)}
-        elif attachments := _attachments(cell.get("attachments")):
-            fixed["attachments"] = attachments
-        repaired.append(fixed)
-    return repaired
-
-
-def _new_id(shown: str, number: int, cell: dict, ids: set[str], notes: list[str]) -> str:
-    """The cell's id, or a new one where it has none, a malformed one, or another cell's."""
-    id = cell.get("id") if isinstance(cell.get("id"), str) else ""
-    if id and id in ids:
-        notes.append(f"{shown}: cell {number} has the id of another cell ({id[:64]}) and got a new one")
-    if not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", id) or id in ids:
-        id = f"cell-{number}"
-        while id in ids:
-            id += "-x"
-    ids.add(id)
-    return id
-
-
-def _text(source) -> str:
-    if isinstance(source, list):
-        return "".join(line for line in source if isinstance(line, str))
-    return source if isinstance(source, str) else ""
-
-
-def _is_lines(value) -> bool:
-    return isinstance(value, list) and all(isinstance(line, str) for line in value)
-
-
-def _count(cell: dict) -> int | None:
-    count = cell.get("execution_count")
-    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
-
-
-# What the format says of these fields; the others are free.
-CELL_METADATA = {
-    "name": lambda value: isinstance(value, str) and bool(value) and "\n" not in value,
-    "tags": lambda value: _is_lines(value) and len(set(value)) == len(value) and all(t and "," not in t for t in value),
-    "jupyter": lambda value: isinstance(value, dict),
-    "execution": lambda value: isinstance(value, dict) and all(isinstance(time, str) for time in value.values()),
-    "collapsed": lambda value: isinstance(value, bool),
-    "scrolled": lambda value: isinstance(value, bool) or value == "auto",
-    "format": lambda value: isinstance(value, str),
-}
-
-
-def _cell_metadata(metadata) -> dict:
-    if not isinstance(metadata, dict):
-        return {}
-    return {name: value for name, value in metadata.items() if CELL_METADATA.get(name, lambda _: True)(value)}
-
-
-def _outputs(shown: str, number: int, outputs, notes: list[str]) -> list[dict]:
-    """The outputs that are well-formed; nbformat's own validation takes a minute for 50 MB of them."""
-    given = outputs if isinstance(outputs, list) else []
-    good = [fixed for output in given if (fixed := _output(output)) is not None]
-    if bad := len(given) - len(good):
-        notes.append(f"{shown}: {bad} of the outputs of cell {number} are malformed and were left out")
-    return good
-
-
-def _output(output) -> dict | None:
-    """The output with just the fields of its kind; None for what is none."""
-    if not isinstance(output, dict):
-        return None
-    kind = output.get("output_type")
-    text, data = output.get("text"), _bundle(output.get("data"))
-    if kind == "stream" and (isinstance(text, str) or _is_lines(text)) and isinstance(output.get("name"), str):
-        return {"output_type": kind, "name": output["name"], "text": _text(text)}
-    if kind in ("display_data", "execute_result") and data is not None:
-        metadata = output.get("metadata") if isinstance(output.get("metadata"), dict) else {}
-        count = {"execution_count": _count(output)} if kind == "execute_result" else {}
-        return {"output_type": kind, "data": data, "metadata": metadata, **count}
-    error = {name: output.get(name) for name in ("ename", "evalue")}
-    if kind == "error" and _is_lines(list(error.values())) and _is_lines(output.get("traceback")):
-        return {"output_type": kind, "traceback": output["traceback"], **error}
-    return None
-
-
-def _bundle(data) -> dict | None:
-    """Data by media type: text, except for JSON; None for anything else."""
-    if not isinstance(data, dict):
-        return None
-    bundle = {}
-    for kind, value in data.items():
-        if re.fullmatch(r"application/(.*\+)?json", kind):
-            bundle[kind] = value
-        elif isinstance(value, str) or _is_lines(value):
-            bundle[kind] = _text(value)
-        else:
-            return None
-    return bundle
-
-
-def _attachments(given) -> dict:
-    """Pictures pasted into a text cell."""
-    bundles = {name: _bundle(data) for name, data in given.items()} if isinstance(given, dict) else {}
-    return {name: bundle for name, bundle in bundles.items() if bundle is not None}

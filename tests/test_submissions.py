@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from grader import submissions as submissions_module
 from grader.definitions import load
-from grader.submissions import File, Submission, Unreadable, find_submissions, load_notebook
+from grader.reading import Unreadable, load_notebook
+from grader.submissions import File, Submission, find_submissions
 from solutions.reference import reference_source
 
 from tests.helpers import ROOT
