@@ -5,13 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import os
-import re
 import shutil
-import unicodedata
 import warnings
-import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
@@ -33,16 +30,11 @@ from .nbgrader_glue import (
     ungraded,
     without_folder,
 )
+from .reading import Unreadable
 from .rubric import assignment, load_rubric
+from .submissions import File, Submission, find_submissions
 
-SIZE_LIMIT = 300_000_000  # bytes of one hand-in, unpacked
 ACTIVE = {".html", ".htm", ".xhtml", ".svg", ".js"}  # formgrader would serve them with the instructor's rights
-SKIPPED = {
-    "__MACOSX",
-    "__pycache__",
-    ".ipynb_checkpoints",
-    "timestamp.txt",
-}  # a student's timestamp would set the lateness
 
 
 class CourseError(RuntimeError):
@@ -51,14 +43,20 @@ class CourseError(RuntimeError):
 
 @dataclass
 class Handin:
-    """What one student handed in: the files as they came, a safe name, and what had to be noted."""
+    """A submission on its way into the course; `problem` says why there is nothing to judge."""
 
-    student: str
-    original: Path
-    files: list[Path]
-    root: Path
-    notes: list[str] = field(default_factory=list)
+    submission: Submission
     problem: str = ""
+
+    @property
+    def student(self) -> str:
+        """The student's id in the gradebook and the name of their folder."""
+        return self.submission.student
+
+    @property
+    def notes(self) -> list[str]:
+        """What had to be noted about the hand-in."""
+        return self.submission.notes
 
 
 def grade_class(
@@ -133,104 +131,20 @@ def notebooks() -> list[str]:
 
 
 def collect(handins: Path, course: Path) -> list[Handin]:
-    """Find every student's hand-in: notebooks and modules side by side, a folder a student, zips, or one zip of all.
+    """Find every student's hand-in in a folder or zip, as it came from the students or the learning platform.
 
     Raises CourseError where there is nothing.
     """
-    if not handins.exists():
-        raise CourseError(f"{handins}: no such file or folder. Give the folder with the hand-ins.")
     if handins.resolve().is_relative_to(course):
         raise CourseError(f"{handins} lies inside the course, where files are replaced. Give a folder outside it.")
-    if handins.is_file() and zipfile.is_zipfile(handins):
-        try:
-            unpacked = unpack(handins, course / "unpacked" / "class")
-        except (zipfile.BadZipFile, NotImplementedError) as error:
-            raise CourseError(f"{handins}: could not be unpacked ({error}). Pack it again.") from None
-        if not any(path.stem in notebooks() for path in unpacked.glob("*.ipynb")):  # else it is one student's
-            handins = unpacked
-    groups: dict[tuple[str, str], list[Path]] = {}
-    for path in sorted([handins] if handins.is_file() else handins.iterdir(), key=lambda p: p.name):
-        if path.name in SKIPPED or path.name.startswith((".", "~")) or path.is_symlink() or path.resolve() == course:
-            continue
-        if path.is_dir() or path.suffix.lower() in (".ipynb", ".py", ".zip"):
-            groups.setdefault((_kind(path), _owner(path)), []).append(path)
-    if not groups:
-        raise CourseError(f"{handins}: no notebook, module, folder or zip in it. Give the folder with the hand-ins.")
-    taken: set[str] = set()
-    # Sorted, so that a rerun gives the same names; a file's name comes before that of a folder which may hold anything.
-    return [_handin(owner, paths, course, taken) for (_, owner), paths in sorted(groups.items())]
-
-
-def _kind(path: Path) -> str:
-    return "folder" if path.is_dir() else "zip" if path.suffix.lower() == ".zip" else "files"
-
-
-def _owner(path: Path) -> str:
-    """`alice_01_unet.ipynb` and `alice_02_skips.ipynb` are both alice's."""
-    if path.is_dir():
-        return path.name
-    return re.sub(rf"[\s_.-]*({'|'.join(notebooks())}|{assignment()}_student)$", "", path.stem) or path.stem
-
-
-def _handin(owner: str, paths: list[Path], course: Path, taken: set[str]) -> Handin:
-    student, notes = safe_name(owner, taken)
-    first = paths[0]
-    handin = Handin(student, first, [path for path in paths if path.is_file()], first.parent, notes)
     try:
-        kind = _kind(first)
-        if kind == "folder":
-            handin.root, handin.files = first, _files(first)
-            zips = [path for path in handin.files if path.suffix.lower() == ".zip"]
-            if len(zips) == 1 and not any(path.suffix in (".ipynb", ".py") for path in handin.files):
-                first, kind = zips[0], "zip"
-        if kind == "zip":
-            handin.root = unpack(first, course / "unpacked" / student)
-            handin.files = _files(handin.root)
-    except (OSError, zipfile.BadZipFile, CourseError, RuntimeError, NotImplementedError, ValueError) as error:
-        handin.problem, handin.files = f"{first.name} could not be unpacked: {error}", []
-    return handin
-
-
-def safe_name(name: str, taken: set[str]) -> tuple[str, list[str]]:
-    """Return a name that is safe as a folder and a student id and not taken yet, and notes on what was changed."""
-    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    student = re.sub(r"[^A-Za-z0-9._-]+", "_", ascii_name).strip("._-")[:60] or "student"
-    notes = [f"The student's name {name!r} was turned into {student!r}."] if student != name else []
-    base, number = student, 1
-    while student.lower() in taken:
-        number += 1
-        student = f"{base}_{number}"
-    if number > 1:
-        notes = [f"{name!r} names another hand-in too: this one is {student!r}. Are both the same person's?"]
-    taken.add(student.lower())
-    return student, notes
-
-
-def unpack(archive: Path, folder: Path) -> Path:
-    """Unpack a zip's regular files below `folder`, made afresh; CourseError for one that unpacks beyond the limit."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    with zipfile.ZipFile(archive) as content:
-        if sum(entry.file_size for entry in content.infolist()) > SIZE_LIMIT * 10:
-            raise CourseError(f"it unpacks to more than {SIZE_LIMIT * 10 // 10**6} MB")
-        for entry in content.infolist():
-            link = (entry.external_attr >> 16) & 0o170000 == 0o120000
-            if not link and not entry.is_dir():
-                content.extract(entry, folder)  # drops drive letters, leading slashes and ".."
-    inside = [path for path in folder.iterdir() if path.name not in SKIPPED]
-    return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
-
-
-def _files(folder: Path) -> list[Path]:
-    found = []
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part in SKIPPED or part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.is_file() and not path.is_symlink() and not hidden and path.resolve().is_relative_to(folder.resolve()):
-            found.append(path)
-    if sum(path.stat().st_size for path in found) > SIZE_LIMIT:
-        raise CourseError(f"more than {SIZE_LIMIT // 10**6} MB")
-    return found
+        found = find_submissions([handins])
+    except FileNotFoundError as error:
+        raise CourseError(f"{error}. Give the folder with the hand-ins.") from None
+    found = [submission for submission in found if not submission.path.resolve().is_relative_to(course)]
+    if not found:
+        raise CourseError(f"{handins}: no notebook, module, folder or zip in it. Give the folder with the hand-ins.")
+    return [Handin(submission) for submission in sorted(found, key=lambda submission: submission.student.lower())]
 
 
 # ---- into submitted/ ----
@@ -242,20 +156,26 @@ def hand_over(handin: Handin, course: Path) -> None:
     if target.exists():
         shutil.rmtree(target)
     target.mkdir(parents=True)
-    try:
-        chosen = choose_notebooks(handin)
-        for path in handin.files:
-            if path not in chosen.values() and path.suffix.lower() not in {".ipynb", *ACTIVE}:
-                place = target / path.relative_to(handin.root)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, place)
-        for name, path in chosen.items():
-            shutil.copyfile(path, target / f"{name}.ipynb")
-        if not chosen:
-            _stand_in(handin, target)
-    except OSError as error:
-        handin.problem = f"{handin.original.name} could not be copied: {error}"
+    chosen = choose_notebooks(handin)
+    for name, file in chosen.items():
+        _copy(handin, file, target / f"{name}.ipynb")
+    for file in [*handin.submission.files, *handin.submission.others]:
+        # a student's timestamp would set the lateness
+        if file.name.suffix.lower() not in {".ipynb", ".zip", *ACTIVE} and file.name.name != "timestamp.txt":
+            _copy(handin, file, target / file.name)
+    if not any(target.glob("*.ipynb")):
         _stand_in(handin, target)
+
+
+def _copy(handin: Handin, file: File, place: Path) -> None:
+    try:
+        content = file.content()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+    except Unreadable as problem:
+        handin.notes.append(str(problem))
+    except OSError as error:
+        raise CourseError(f"{place}: cannot be written ({error.strerror}). Free the disk or mend its rights.") from None
 
 
 def submitted(course: Path, handin: Handin) -> Path:
@@ -263,38 +183,49 @@ def submitted(course: Path, handin: Handin) -> Path:
     return Path(course) / "submitted" / handin.student / assignment()
 
 
-def choose_notebooks(handin: Handin) -> dict[str, Path]:
+def choose_notebooks(handin: Handin) -> dict[str, File]:
     """Return which file is which of the assignment's notebooks; notes say what was guessed."""
-    files = [path for path in handin.files if path.suffix.lower() == ".ipynb"]
+    files = [file for file in handin.submission.files if file.name.suffix.lower() == ".ipynb"]
     chosen = {}
     for name in notebooks():
-        exact = [path for path in files if path.stem == name]
-        alike = [path for path in files if name in path.stem]
+        exact = [file for file in files if file.name.stem == name]
+        alike = [file for file in files if name in file.name.stem]
         rest = files if len(notebooks()) == 1 else []
-        if not (exact or alike or rest):
+        found = exact or alike or rest
+        if not found:
             continue
-        chosen[name] = max(exact or alike or rest, key=lambda path: (_markers(path), path.stat().st_mtime))
-        if len(exact or alike or rest) > 1 or not (exact or alike) and handin.original.is_dir():
-            handin.notes.append(f"Taken as {name}.ipynb: {chosen[name].relative_to(handin.root)}.")
-    left = [path.name for path in files if path not in chosen.values()]
+        chosen[name] = max(found, key=_markers) if len(found) > 1 else found[0]
+        if len(found) > 1:
+            handin.notes.append(f"Taken as {name}.ipynb: {chosen[name].name}.")
+    left = [str(file.name) for file in files if file not in chosen.values()]
     if left:
         handin.notes.append(f"Not looked at: {', '.join(left)}.")
     return chosen
 
 
-def _markers(path: Path) -> int:
+def _markers(file: File) -> int:
     """How much of the lab a notebook speaks of: the more task markers and names, the likelier it is the one."""
-    with open(path, "rb") as file:
-        text = file.read(20_000_000).decode("utf-8", "replace")
+    try:
+        text = file.content().decode("utf-8", "replace")
+    except Unreadable:
+        return -1
     names = {name for task in load_rubric().values() for name in task.names}
     return sum(f"class {name}" in text for name in names) + sum(f"Task {task}" in text for task in load_rubric())
 
 
+def _why_unreadable(submission: Submission) -> str:
+    try:
+        submission.sources()
+    except Unreadable as problem:
+        return str(problem)
+    return f"{submission.path.name}: no notebook and no module in it; ask for the hand-in again"
+
+
 def _stand_in(handin: Handin, target: Path) -> None:
     """nbgrader only sees notebooks: make one that holds the handed-in modules, or only the reason why there is none."""
-    modules = [path for path in handin.files if path.suffix == ".py"]
-    if not modules and not handin.problem:
-        handin.problem = f"{handin.original.name} holds no notebook and no Python module: ask for the hand-in again."
+    modules = [path for path in sorted(target.rglob("*.py"))]
+    if not modules:
+        handin.problem = _why_unreadable(handin.submission)
     names = ", ".join(path.name for path in modules)
     cells = [
         nbformat.v4.new_markdown_cell(
@@ -335,7 +266,7 @@ def judge_class(
         result = results.get(handin.student) or copy.deepcopy(judged[keys[handin.student]])
         if result["status"] != "graded":  # the gradebook takes it from here; the next run tries again
             journal.append(keys[handin.student], result)
-        results[handin.student] = {**result, "student": handin.student, "path": str(handin.original)}
+        results[handin.student] = {**result, "student": handin.student, "path": str(handin.submission.path)}
     return results
 
 

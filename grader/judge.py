@@ -6,6 +6,7 @@ leaves the task ungraded, never at zero and never at full marks.
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import os
@@ -22,7 +23,7 @@ from dataclasses import asdict
 import torch
 
 from . import sandbox, wire
-from .definitions import Source
+from .definitions import DEFINITIONS, Source
 from .rubric import Limits, Task, load_rubric, select
 from .runner import Check, CheckFault, Outcome, checks_of, run_check
 from .student import JudgeFault, NoAnswer, Student, StudentError
@@ -46,7 +47,7 @@ class Zygote:
             stdout=self.log,
             stderr=self.log,
             env=_plain_environment(),
-            cwd=tempfile.gettempdir(),
+            cwd="/",  # Python looks for modules where it starts, and anyone may write to /tmp
         )
         theirs.close()
         self.control = mine
@@ -92,7 +93,7 @@ def _plain_environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH") if name in os.environ}
     return {
         **kept, "PYTHONPATH": str(sandbox.ROOT), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1", "MPLBACKEND": "agg", "MPLCONFIGDIR": "/tmp", "HOME": "/tmp", "PYTHONHASHSEED": "0",
+        "MKL_NUM_THREADS": "1", "MPLBACKEND": "agg", "HOME": "/nonexistent", "PYTHONHASHSEED": "0",
     }
 
 
@@ -105,11 +106,8 @@ class Child:
     def __init__(self, zygote: Zygote, sources: list[Source], stand_ins: str, limits: Limits, device: str):
         self.zygote = zygote
         self.limits = limits
-        self.config = {
-            "sources": [asdict(source) for source in sources],
-            "stand_ins": stand_ins,
-            "limits": {**asdict(limits), "device": device},
-        }
+        self.config = {"limits": {**asdict(limits), "device": device}}
+        self.work = {"sources": [asdict(source) for source in sources], "stand_ins": stand_ins}
         self.connection: socket.socket | None = None
         self.process: dict = {}
         self.notes: list[str] = []
@@ -138,6 +136,7 @@ class Child:
     def _start(self) -> None:
         if time.monotonic() >= self.deadline:
             raise wire.Broken("no answer in time")
+        started = time.monotonic()
         self.connection, self.process = self.zygote.fork(self.config)
         try:
             entered = wire.receive(self.connection, time.monotonic() + START_SECONDS)
@@ -145,6 +144,8 @@ class Child:
             raise JudgeFault(f"a child never came up ({reason})") from None
         if entered != {"entered": True}:  # sent before any line of the submission runs
             raise JudgeFault(f"a child could not be walled in: {entered}")
+        self.deadline += time.monotonic() - started  # waiting for the warm process is not the submission's time
+        wire.send(self.connection, self.work, self.deadline)  # past the zygote, whose memory every later child inherits
         notes = wire.receive(self.connection, self.deadline).get("notes")
         if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
             raise wire.Broken("an answer that is no message")
@@ -180,9 +181,13 @@ def _well_formed(operation: str, value: dict) -> bool:
         return False
     gradients = [*value["inputs"], *value["parameters"].values()] if operation == "vjp" else []
     tensors = value["inputs"] if operation == "call" else []
-    return all(g is None or isinstance(g, torch.Tensor) for g in gradients) and all(
-        isinstance(t, torch.Tensor) for t in tensors
+    return all(gradient is None or _is_number(gradient) for gradient in gradients) and all(
+        isinstance(tensor, torch.Tensor) for tensor in tensors
     )
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point() and not value.is_meta
 
 
 def _is_shape(value) -> bool:
@@ -272,7 +277,12 @@ class Judge:
         after = self._mark(task, sources, _stand_in_source(names), [])
         if before["score"] is None or (before["checks"] and (after["score"] or 0) <= before["score"]):
             return before
-        notes.append(f"{task.id} was marked with the reference's {', '.join(names)}: the slip in {', '.join(failed)} costs only there")
+        slip = f"the slip in {', '.join(failed)} costs only there"
+        notes.append(f"{task.id} was marked with the reference's {', '.join(names)}: {slip}")
+        told = {check["name"]: check["message"] for check in before["checks"] if not check["passed"]}
+        for check in after["checks"]:
+            if not check["passed"]:  # a text from the run with the reference in it could hold the reference
+                check["message"] = told.get(check["name"], f"rule: {check['rule']}\nhint: {check['hint']}")
         return {**after, "carried_forward": True}
 
     def _mark(self, task: Task, sources: list[Source], stand_ins: str, notes: list[str]) -> dict:
@@ -305,7 +315,19 @@ class Judge:
 def _stand_in_source(names: list[str]) -> str:
     from solutions.reference import reference_source  # behind the wall's instructor side, and only here
 
-    return f"# {json.dumps(names)}\n{reference_source()}"
+    return f"# {json.dumps(names)}\n{_only(names, reference_source())}"
+
+
+def _only(names: list[str], source: str) -> str:
+    """Imports, these definitions and what they use: the child must not find the solution of the task it is judged on."""
+    kept, wanted = [], set(names)
+    for statement in reversed(ast.parse(source).body):  # a definition stands above its uses
+        used = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+        defined = {statement.name} if isinstance(statement, DEFINITIONS) else used
+        if isinstance(statement, (ast.Import, ast.ImportFrom)) or defined & wanted:
+            kept.append(ast.unparse(statement))
+            wanted |= used
+    return "\n".join(reversed(kept))
 
 
 def _marked(task: Task, outcomes: list[Outcome], notes: list[str]) -> dict:

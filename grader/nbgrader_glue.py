@@ -532,7 +532,7 @@ def submission_in(folder: Path, student: str) -> Submission:
     """Return a folder below `submitted/` as the judge takes it: the assignment's notebooks and all modules."""
     names = {task.notebook for task in load_rubric().values()}
     paths = [path for path in folder.glob("*.ipynb") if path.stem in names] + sorted(folder.rglob("*.py"))
-    files = [File(path.relative_to(folder).as_posix(), PurePosixPath(path.name), path.read_bytes) for path in paths]
+    files = [File(path.relative_to(folder).as_posix(), PurePosixPath(path.relative_to(folder)), path.read_bytes) for path in paths]
     return Submission(folder, student, files)
 
 

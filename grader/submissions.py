@@ -149,7 +149,7 @@ def _parents(path: Path) -> list[str]:
 def _make_names_unique(found: list[Submission]) -> None:
     """Two hand-ins under one name must not end in one row of the gradebook."""
     taken: set[str] = set()
-    for submission in found:
+    for submission in sorted(found, key=lambda submission: not submission.files):  # who handed in work keeps the name
         name, number = submission.student, 1
         while submission.student.lower() in taken:
             number += 1

@@ -102,9 +102,7 @@ def live(scratch: str, config: dict, found: dict) -> None:
         wire.send(connection, {"fault": f"{type(error).__name__}: {error}"})
         return
     wire.send(connection, {"entered": True})
-    if "sources" not in config:
-        config = {**config, **wire.receive(connection)}
-    serve(connection, config)
+    serve(connection, {**config, **wire.receive(connection)})
 
 
 def reap(pid: int, scratch: str, found: dict) -> dict:

@@ -171,7 +171,7 @@ def notes(graded, student):
 
 
 @pytest.mark.parametrize(
-    "student", ["perfect", "colab", "deleted", "doubled", "verbose", "moduleuser", "zipper", "Jorg_Sohne_b"]
+    "student", ["perfect", "colab", "deleted", "doubled", "verbose", "moduleuser", "zipper", "Jörg_Söhne_b"]
 )
 def test_full_marks_whatever_state_the_file_is_in(graded, student):
     assert graded.results[student]["score"] == TOTAL, graded.results[student]["notes"]
@@ -213,8 +213,8 @@ def test_what_students_print_and_claim_earns_nothing(graded):
         ("moduleuser", "moduleuser.py, without a notebook"),
         ("broken", "not JSON"),
         ("empty", "empty"),
-        ("perfect_2", "no notebook and no Python module"),
-        ("Jorg_Sohne_b", "was turned into 'Jorg_Sohne_b'"),
+        ("perfect_2", "no notebook and no module"),
+        ("perfect_2", "another hand-in is named perfect too"),
     ],
 )
 def test_every_repair_leaves_a_note(graded, student, note):
@@ -387,24 +387,6 @@ def test_work_in_a_check_cell_is_kept_as_a_plain_cell():
     assert "nbgrader" not in nb.cells[1].metadata and nb.cells[2].metadata.nbgrader.points == 4
 
 
-@pytest.mark.parametrize(
-    "name, student",
-    [
-        ("alice", "alice"),
-        ("../../etc", "etc"),
-        ("a b", "a_b"),
-        ("Ünal", "Unal"),
-        ("王", "student"),
-        ("=cmd|x", "cmd_x"),
-        ("Alice", "Alice_2"),
-    ],
-)
-def test_names_become_safe_ids(name, student):
-    taken = {"alice"} if name == "Alice" else set()
-    assert courses.safe_name(name, taken)[0] == student
-    assert student.lower() in taken
-
-
 def test_hand_ins_come_as_they_come(tmp_path):
     course, handins = tmp_path / "course", tmp_path / "handins"
     notebook = nbformat.writes(nbformat.v4.new_notebook())
@@ -417,8 +399,9 @@ def test_hand_ins_come_as_they_come(tmp_path):
     (handins / "erin.zip").write_bytes(b"PK not a zip")
     collected = {handin.student: handin for handin in courses.collect(handins, course)}
     assert set(collected) == {"alice", "bob", "Carol", "dan", "erin"}
-    assert "could not be unpacked" in collected["erin"].problem
-    courses.hand_over(collected["dan"], course)
+    for handin in collected.values():
+        courses.hand_over(handin, course)
+    assert "not readable as a zip" in collected["erin"].problem and not collected["dan"].problem
     folder = courses.submitted(course, collected["dan"])
     assert sorted(path.name for path in folder.iterdir()) == ["01_unet.ipynb", "helpers.py"]
 
