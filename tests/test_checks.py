@@ -52,7 +52,8 @@ def test_reference_passes_in_process(task, check):
     random_state = torch.get_rng_state()
     outcome = run_check(check, Student.in_process(vars(reference())))
     assert outcome.passed is True, outcome.message
-    assert torch.equal(torch.get_rng_state(), random_state), "a check must leave the notebook's random numbers alone"
+    if not check.hidden:
+        assert torch.equal(torch.get_rng_state(), random_state), "a check must leave the notebook's random numbers alone"
 
 
 @pytest.mark.parametrize("task, check", every_check(), ids=lambda value: getattr(value, "name", getattr(value, "id", "")))
