@@ -45,8 +45,12 @@ def _check(options) -> int:
     from .reading import Unreadable
     from .submissions import find_submissions
 
+    if options.task and not options.file.exists() and Path(options.task).exists():
+        options.task, options.file = str(options.file), Path(options.task)
     tasks = select([options.task] if options.task else None)
-    (submission, *others) = find_submissions([options.file])
+    submission, *others = find_submissions([options.file]) or [None]
+    if submission is None:
+        raise ValueError(f"{options.file}: no notebook and no module in it")
     if others:
         raise ValueError(f"{options.file}: several submissions; name one file")
     try:
@@ -61,12 +65,22 @@ def _check(options) -> int:
 
 
 def _add_judging(command) -> None:
-    command.add_argument("--only", type=lambda text: text.split(","), help="tasks, such as 1.1,1.4 (default: all)")
+    command.add_argument("--only", type=_tasks, help="tasks, such as 1.1,1.4 (default: all)")
     _add_walls(command)
 
 
+def _tasks(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a number from 1 up, not {text!r}")
+    return int(text)
+
+
 def _add_walls(command) -> None:
-    command.add_argument("--jobs", type=int, default=1, help="judges side by side (default: 1)")
+    command.add_argument("--jobs", type=_count, default=1, help="submissions at a time (default: 1)")
     command.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     command.add_argument("--insecure", action="store_true", help="grade even where submissions cannot be walled in")
 
@@ -82,9 +96,13 @@ def _add_grade(commands) -> None:
 def _grade(options) -> int:
     from .judge import grade_all
     from .report import summary_table
+    from .rubric import select
     from .submissions import find_submissions
 
     _require_solutions("grade")
+    select(options.only)
+    if options.json and options.json != Path("-") and (options.json.is_dir() or not options.json.resolve().parent.is_dir()):
+        raise ValueError(f"--json {options.json}: cannot be written; name a file in a folder that exists")
     submissions = find_submissions(options.paths)
     if not submissions:
         raise ValueError(f"{', '.join(map(str, options.paths))}: no notebook, module or zip in it")

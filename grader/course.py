@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import json
 import os
 import shutil
@@ -310,11 +311,26 @@ def into_gradebook(api: NbGraderAPI, course: Path, handin: Handin, result: dict)
     return notes
 
 
+def _blank_ungraded(exported: Path, students: set[str]) -> None:
+    """nbgrader exports what nobody has marked as 0.0; an empty field is what it is."""
+    with open(exported, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if row["student_id"] in students:
+            row.update(raw_score="", score="")
+    with open(exported, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys() if rows else [])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def write_reports(api: NbGraderAPI, course: Path, outcome: dict) -> None:
     """Write nbgrader's own CSV and ours, the class page and the whole report as JSON."""
     course = Path(course)
     with Gradebook(api.coursedir.db_url, api.coursedir.course_id) as gradebook:
-        CsvExportPlugin(to=str(course / "nbgrader_grades.csv"), assignment=[assignment()]).export(gradebook)
+        exported = course / "nbgrader_grades.csv"
+        CsvExportPlugin(to=str(exported), assignment=[assignment()]).export(gradebook)
+    _blank_ungraded(exported, {r["student"] for r in outcome["submissions"] if r["status"] != "graded"})
     report.write_csv(outcome, course / "grades.csv")
     report.write_class_page(outcome, course / "class.html", title=f"{assignment()}")
     unfinished = course / "report.json.part"

@@ -11,6 +11,7 @@ import __future__
 import ast
 import builtins
 import dis
+import importlib
 import io
 import linecache
 import re
@@ -37,6 +38,9 @@ ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
 GLOBAL_LOADS = ("LOAD_NAME", "LOAD_GLOBAL", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_FROM_DICT_OR_DEREF")
 TOO_COMPLEX = (RecursionError, MemoryError)
 ATTRIBUTES = type.__dict__["__dict__"].__get__  # of a class, whatever its metaclass says
+
+
+HANDED_OUT = {"torch": "torch", "nn": "torch.nn", "F": "torch.nn.functional"}  # imports that every lab begins with
 
 
 @dataclass
@@ -211,12 +215,25 @@ class _SourceLoader:
         for cell, (_, tree) in zip(source.cells, self.trees):
             needed.add(tree, cell.names)
 
+    def _import_handed_out(self) -> None:
+        """Put back the imports that the lab hands out, where their cell was deleted: the kernel still knew them."""
+        nodes = [node for _, tree in self.trees for node in ast.walk(tree)]
+        imports = [alias for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom)) for alias in node.names]
+        bound = {(alias.asname or alias.name).split(".")[0] for alias in imports}
+        used = {node.id for node in nodes if isinstance(node, ast.Name)}
+        lost = [name for name in HANDED_OUT if name in used - bound and "*" not in bound and name not in self.namespace]
+        assigned = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        for name in [name for name in lost if name not in assigned]:
+            self.namespace[name] = importlib.import_module(HANDED_OUT[name])
+            self.submitted.notes.append(f"{self.source.name}: the import of {name} is missing; put back as it was handed out")
+
     def start(self) -> types.ModuleType:
         """Run the source, once; in a cycle of imports the module may come back unfinished, as in Python."""
         if not self.started:
             self.started = True
             sys.modules[self.module.__name__] = self.module  # dataclasses and inspect look here
             self.namespace.update(self.stand_ins)
+            self._import_handed_out()
             self.failed = self._run_all(list(self._steps()))
             while self.retry():  # a cell above used a name that a cell below defines
                 pass

@@ -9,11 +9,11 @@ FLOAT32_TOLERANCE = 1e-4
 
 
 class Mismatch(AssertionError):
-    """An expectation that did not hold: `came` and `expected` are phrases that a student reads."""
+    """An expectation that did not hold: phrases that a student reads; `hint` where it is not the check's own."""
 
-    def __init__(self, came: str, expected: str):
+    def __init__(self, came: str, expected: str, hint: str = ""):
         super().__init__(f"came: {came}; expected: {expected}")
-        self.came, self.expected = came, expected
+        self.came, self.expected, self.hint = came, expected, hint
 
 
 def expect(condition: bool, came: str, expected: str) -> None:
@@ -25,7 +25,7 @@ def expect(condition: bool, came: str, expected: str) -> None:
 def expect_shape(tensor: torch.Tensor, shape: tuple[int, ...], what: str = "the output") -> None:
     """Mismatch unless `tensor` has exactly this shape."""
     came = tuple(tensor.shape)
-    expect(came == tuple(shape), came=f"{what} has shape {came}", expected=f"shape {tuple(shape)}")
+    expect(came == tuple(shape), came=f"{what} of shape {came}", expected=f"shape {tuple(shape)}")
 
 
 def largest_difference(came: torch.Tensor, expected: torch.Tensor) -> float:

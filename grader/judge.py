@@ -15,9 +15,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 
 import torch
@@ -25,7 +26,7 @@ import torch
 from . import sandbox, wire
 from .definitions import DEFINITIONS, Source
 from .rubric import Limits, Task, load_rubric, select
-from .runner import Check, CheckFault, Outcome, checks_of, run_check
+from .runner import Check, CheckFault, Outcome, checks_of, rule_and_hint, run_check
 from .student import JudgeFault, NoAnswer, Student, StudentError
 from .reading import Unreadable
 from .submissions import Submission
@@ -52,21 +53,23 @@ class Zygote:
         theirs.close()
         self.control = mine
         self.ready = False
+        self.lock = threading.Lock()  # one exchange at a time on the control socket
 
     def fork(self, config: dict) -> tuple[socket.socket, dict]:
         """A fresh child: its socket, and its process number and scratch folder."""
-        if not self.ready:  # the first to need it waits; until then both sides load what they need
-            self._exchange(None, START_SECONDS)
-            self.ready = True
         mine, theirs = socket.socketpair()
-        with theirs:
+        with self.lock, theirs:
+            if not self.ready:  # the first to need it waits; until then both sides load what they need
+                self._exchange(None, START_SECONDS)
+                self.ready = True
             wire.send(self.control, {"fork": config})
             socket.send_fds(self.control, [b"f"], [theirs.fileno()])
             return mine, self._exchange(None, 30)
 
     def reap(self, child: dict) -> dict:
         """End a child; how it ended, and the most memory it used."""
-        return self._exchange({"reap": child["pid"], "scratch": child["scratch"]}, 30)
+        with self.lock:
+            return self._exchange({"reap": child["pid"], "scratch": child["scratch"]}, 30)
 
     def close(self) -> None:
         """End the warm process and, with it, every child."""
@@ -208,7 +211,7 @@ def _reason(reason: str, code: int, limits: Limits) -> str:
 
 
 class Judge:
-    """Marks submissions one at a time; use it in a `with` block.
+    """Marks submissions; use it in a `with` block. Threads may share one.
 
     Raises ValueError for an unknown task or device, and sandbox.TooOpen below the floor of isolation.
     """
@@ -224,6 +227,7 @@ class Judge:
         self.isolation = sandbox.isolation(self.rungs, insecure)
         self.checks: dict[str, list[Check]] = {}
         self.zygote: Zygote | None = None
+        self.lock = threading.Lock()
 
     def __enter__(self) -> Judge:
         torch.set_num_threads(1)  # the comparisons are small, and the other core is the submission's
@@ -237,67 +241,75 @@ class Judge:
     def grade(self, submission: Submission) -> dict:
         """Mark one submission; the result is the JSON of the report, and never an exception for what was handed in."""
         started = time.monotonic()
-        result = {"path": str(submission.path), "student": submission.student, "tasks": {}, "isolation": self.isolation}
-        notes = submission.notes
+        notes, zygote = submission.notes, self.zygote
         try:
-            sources = submission.sources()
-            marks = self._marks(sources, notes)
+            marks = self._marks(submission.sources(), zygote, notes)
         except Unreadable as problem:
             notes.append(str(problem))
             marks = {task.id: _ungraded(task, str(problem)) for task in self.tasks}
         except JudgeFault as fault:
             notes.append(f"ungraded, by a fault of the judge: {fault}")
             marks = {task.id: _ungraded(task, str(fault)) for task in self.tasks}
-            self._restart()
-        result["tasks"] = marks
-        result["notes"] = list(dict.fromkeys(notes))
-        return {**result, **_total(marks), "seconds": round(time.monotonic() - started, 3), "device": self.device}
+            self._replace(zygote)
+        return {
+            "path": str(submission.path),
+            "student": submission.student,
+            **_total(marks),
+            "notes": list(dict.fromkeys(notes)),
+            "tasks": marks,
+            "seconds": round(time.monotonic() - started, 3),
+            "isolation": self.isolation,
+            "device": self.device,
+        }
 
-    def _marks(self, sources: list[Source], notes: list[str]) -> dict[str, dict]:
+    def _marks(self, sources: list[Source], zygote: Zygote, notes: list[str]) -> dict[str, dict]:
         """Every task's marks; earlier tasks that this one builds on are run as well, when they are not asked for."""
         wanted = {task.id for task in self.tasks}
-        needed = wanted | {earlier for task in self.tasks for earlier in task.builds_on}
+        needed = wanted | {earlier for task in self.tasks for earlier in (*task.builds_on, *task.layout)}
         marks: dict[str, dict] = {}
         for task in load_rubric().values():
-            if task.id not in needed:
-                continue
-            failed = [id for id in task.builds_on if marks[id]["score"] != marks[id]["max_score"]]
-            # code that never ends in an earlier task would only use up this one's time as well
-            hangs = any(marks[id].get("late") for id in failed)
-            mark = _nothing(task) if hangs else self._mark(task, sources, "", notes)
-            if failed and mark["score"] != mark["max_score"]:
-                mark = self._carried_forward(task, sources, failed, mark, notes)
-            marks[task.id] = mark
+            if task.id in needed:
+                failed = {id: marks[id] for id in task.builds_on if marks[id]["score"] != marks[id]["max_score"]}
+                wrong_layout = any(_failed_in(marks[id], name) for id, name in task.layout.items())
+                try:
+                    marks[task.id] = self._mark(task, sources, zygote, failed, wrong_layout, notes)
+                except CheckFault as fault:
+                    notes.append(f"{task.id} is ungraded, by a fault of the kit, not of the submission")
+                    marks[task.id] = _ungraded(task, str(fault))
         return {id: mark for id, mark in marks.items() if id in wanted}
 
-    def _carried_forward(self, task: Task, sources, failed: list[str], before: dict, notes: list[str]) -> dict:
-        """Mark the task again with the reference standing in for the failed earlier ones; the better mark counts."""
-        rubric = load_rubric()
-        names = [name for id in failed for name in rubric[id].names]
-        after = self._mark(task, sources, _stand_in_source(names), [])
-        if before["score"] is None or (before["checks"] and (after["score"] or 0) <= before["score"]):
-            return before
-        slip = f"the slip in {', '.join(failed)} costs only there"
-        notes.append(f"{task.id} was marked with the reference's {', '.join(names)}: {slip}")
-        told = {check["name"]: check["message"] for check in before["checks"] if not check["passed"]}
-        for check in after["checks"]:
-            if not check["passed"]:  # a text from the run with the reference in it could hold the reference
-                check["message"] = told.get(check["name"], f"rule: {check['rule']}\nhint: {check['hint']}")
-        return {**after, "carried_forward": True}
+    def _mark(self, task: Task, sources, zygote: Zygote, failed: dict, wrong_layout: bool, notes: list[str]) -> dict:
+        """One task's marks; where earlier tasks failed, what this one loses by them is given back."""
+        checks = self.checks[task.id]
+        # code that never ends in an earlier task would only use up this one's time as well
+        if any(mark.get("late") for mark in failed.values()):
+            own, late = [Outcome(check, False, rule_and_hint(check), hint=check.hint) for check in checks], False
+        else:
+            own, late = self._outcomes(task, checks, sources, "", zygote, notes)
+        if wrong_layout:
+            own = [_excused(outcome, task) for outcome in own]
+        lost = [outcome.check for outcome in own if outcome.passed is not True]
+        if not (failed and lost):
+            return {**_marked(task, own, notes), "late": late}
+        names = [name for id in failed for name in load_rubric()[id].names]
+        again, _ = self._outcomes(task, lost, sources, _stand_in_source(names), zygote, [])
+        if wrong_layout:
+            again = [_excused(outcome, task) for outcome in again]
+        merged = _merged(own, again)
+        helped = any(new.passed and not old.passed for new, old in zip(merged, own))
+        if helped:
+            slip = f"the slip in {', '.join(failed)} costs only there"
+            notes.append(f"{task.id} was marked with the reference's {', '.join(names)}: {slip}")
+        return {**_marked(task, merged, notes), "late": late, "carried_forward": helped}
 
-    def _mark(self, task: Task, sources: list[Source], stand_ins: str, notes: list[str]) -> dict:
-        child = Child(self.zygote, sources, stand_ins, task.limits, self.device)
-        outcomes = []
+    def _outcomes(self, task: Task, checks: list[Check], sources, stand_ins: str, zygote: Zygote, notes: list[str]):
+        """Run checks on one child; their outcomes, and whether an answer came too late."""
+        child = Child(zygote, sources, stand_ins, task.limits, self.device)
         try:
-            for check in self.checks[task.id]:
-                outcomes.append(self._run(check, child, notes))
-        except CheckFault as fault:
-            notes.append(f"{task.id} is ungraded, by a fault of the kit, not of the submission")
-            return _ungraded(task, str(fault))
+            return [self._run(check, child, notes) for check in checks], child.late
         finally:
             child.close()
             notes += child.notes
-        return {**_marked(task, outcomes, notes), "late": child.late}
 
     def _run(self, check: Check, child: Child, notes: list[str]) -> Outcome:
         started = time.monotonic()
@@ -307,9 +319,36 @@ class Judge:
         outcome.seconds = round(time.monotonic() - started, 4)
         return outcome
 
-    def _restart(self) -> None:
-        self.zygote.close()
-        self.zygote = Zygote(self.rungs)
+    def _replace(self, broken: Zygote) -> None:
+        with self.lock:
+            if self.zygote is broken:  # another thread may have been here first
+                broken.close()
+                self.zygote = Zygote(self.rungs)
+
+
+def _failed_in(mark: dict, name: str) -> bool:
+    return any(check["name"] == name and not check["passed"] for check in mark["checks"])
+
+
+def _excused(outcome: Outcome, task: Task) -> Outcome:
+    """A network whose layers do not fit may not run at all: that costs the task that built it, not the one that runs it."""
+    if not outcome.crashed:
+        return outcome
+    return Outcome(outcome.check, None, f"the network that Task {', '.join(task.layout)} built cannot be run")
+
+
+def _merged(own: list[Outcome], again: list[Outcome]) -> list[Outcome]:
+    """For each check the better outcome; texts come from the student's own run, since the other holds the reference."""
+    second = {outcome.check.name: outcome for outcome in again}
+    merged = []
+    for outcome in own:
+        other = second.get(outcome.check.name)
+        if other and other.passed:
+            outcome = other
+        elif other and outcome.passed is None and other.passed is False:
+            outcome = Outcome(outcome.check, False, rule_and_hint(outcome.check), other.seconds, hint=outcome.check.hint)
+        merged.append(outcome)
+    return merged
 
 
 def _stand_in_source(names: list[str]) -> str:
@@ -336,9 +375,12 @@ def _marked(task: Task, outcomes: list[Outcome], notes: list[str]) -> dict:
     for reason in dict.fromkeys(outcome.message for outcome in outcomes if outcome.passed is None):
         names = [outcome.check.name for outcome in outcomes if outcome.passed is None and outcome.message == reason]
         notes.append(f"{task.id}: left out: {', '.join(names)}, since {reason}")
+    if not judged:
+        notes.append(f"{task.id} is ungraded: nothing in it could be judged; read the code by hand")
+        return _ungraded(task, "nothing in it could be judged")
     possible = sum(outcome.check.points for outcome in judged)
     passed = sum(outcome.check.points for outcome in judged if outcome.passed)
-    score = task.points * passed / possible if possible else 0.0
+    score = task.points * passed / possible
     return {
         "status": "graded",
         "score": math.floor(score * 100 + 0.5) / 100,
@@ -352,12 +394,8 @@ def _check_result(outcome: Outcome) -> dict:
     check = outcome.check
     return {
         "name": check.name, "hidden": check.hidden, "passed": outcome.passed, "message": outcome.message,
-        "rule": check.rule, "hint": check.hint, "points": check.points, "seconds": outcome.seconds,
+        "rule": check.rule, "hint": outcome.hint, "points": check.points, "seconds": outcome.seconds,
     }
-
-
-def _nothing(task: Task) -> dict:
-    return {"status": "graded", "score": 0.0, "max_score": task.points, "carried_forward": False, "checks": []}
 
 
 def _ungraded(task: Task, reason: str) -> dict:
@@ -385,22 +423,25 @@ def grade_all(
     insecure: bool = False,
     progress: Callable[[dict], None] | None = None,
 ) -> Iterator[dict]:
-    """Mark submissions with `jobs` judges side by side; results come as they are ready."""
-    for result in _in_turn(submissions, only, insecure, device) if jobs <= 1 else _side_by_side(
-        submissions, jobs, only, insecure, device
-    ):
+    """Mark `jobs` submissions at a time; results come as they are ready."""
+    if jobs <= 2:  # two threads share one warm process; more would wait for each other in Python
+        results = _in_threads(submissions, jobs, only, insecure, device)
+    else:
+        results = _in_processes(submissions, jobs, only, insecure, device)
+    for result in results:
         if progress:
             progress(result)
         yield result
 
 
-def _in_turn(submissions: Iterable[Submission], *options) -> Iterator[dict]:
-    with Judge(*options) as judge:
-        for submission in submissions:
-            yield judge.grade(submission)
+def _in_threads(submissions: Iterable[Submission], jobs: int, *options) -> Iterator[dict]:
+    with Judge(*options) as judge, ThreadPoolExecutor(max(1, jobs)) as pool:
+        futures = [pool.submit(judge.grade, submission) for submission in submissions]
+        for future in as_completed(futures):
+            yield future.result()
 
 
-def _side_by_side(submissions: list[Submission], jobs: int, *options) -> Iterator[dict]:
+def _in_processes(submissions: Iterable[Submission], jobs: int, *options) -> Iterator[dict]:
     with ProcessPoolExecutor(jobs, initializer=_start_judge, initargs=options) as pool:
         futures = [pool.submit(_grade_here, submission) for submission in submissions]
         for future in as_completed(futures):

@@ -168,7 +168,7 @@ def repair(nb: NotebookNode, wanted: list[NotebookNode]) -> list[str]:
         name = _grade_id(cell)
         if claims.count(name) > 1:
             notes.append(
-                f"The cell {name} was there {claims.count(name)} times: one counts, the others stay as plain cells."
+                f"The cell {name} was there {claims.count(name)} times: the last finished one is judged."
             )
         theirs = nb.cells[found[name]].metadata.nbgrader if name in found else {}
         if "points" in theirs and theirs["points"] != cell.metadata.nbgrader.get("points"):

@@ -44,22 +44,36 @@ class Report:
 
     def __repr__(self) -> str:
         lines = [self.headline]
-        for outcome in self.outcomes:
+        for outcome, details in zip(self.outcomes, self._details()):
             lines.append(f"  {_mark(outcome)} {outcome.check.rule}")
-            lines += [f"      {line}" for line in _details(outcome)]
+            lines += [f"      {line}" for line in details]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         items = "".join(
-            f"<li>{_mark(outcome)} {html.escape(outcome.check.rule)}{_table(outcome)}</li>" for outcome in self.outcomes
+            f"<li>{_mark(outcome)} {html.escape(outcome.check.rule)}{_table(details)}</li>"
+            for outcome, details in zip(self.outcomes, self._details())
         )
         kind = "" if self.passed else " open"
         return f'{STYLE}<div class="unetlab{kind}"><h4>{html.escape(self.headline)}</h4><ul>{items}</ul></div>'
 
 
+    def _details(self) -> list[list[str]]:
+        """What each outcome says below its rule; an exception that several checks meet is told once."""
+        told: set[str] = set()
+        details = []
+        for outcome in self.outcomes:
+            lines = [line for line in outcome.message.splitlines() if not line.startswith("rule: ")]
+            cause = "".join(line for line in lines if line.startswith(("came: ", "to do: ")))
+            is_exception = "expected: no exception" in lines or cause.startswith("to do: ")
+            details.append(["the same as above"] if is_exception and cause in told else lines)
+            told.add(cause)
+        return details
+
+
 def check_live(task_id: str) -> Report:
     """Check the classes of the running notebook or script; ValueError for an unknown task."""
-    return check_namespace(task_id, vars(sys.modules["__main__"]))
+    return check_namespace(str(task_id), vars(sys.modules["__main__"]))
 
 
 def check_namespace(task_id: str, namespace: dict, missing: dict[str, str] | None = None) -> Report:
@@ -72,12 +86,7 @@ def _mark(outcome: Outcome) -> str:
     return {True: "✓", False: "✗", None: "–"}[outcome.passed]
 
 
-def _details(outcome: Outcome) -> list[str]:
-    """What a failed check says below its rule."""
-    return [line for line in outcome.message.splitlines() if not line.startswith("rule: ")]
-
-
-def _table(outcome: Outcome) -> str:
-    rows = [line.partition(": ") for line in _details(outcome)]
+def _table(details: list[str]) -> str:
+    rows = [line.partition(": ") for line in details]
     cells = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(text)}</td></tr>" for name, _, text in rows)
     return f"<table>{cells}</table>" if cells else ""

@@ -37,6 +37,7 @@ class Task:
     minutes: int
     names: tuple[str, ...]
     builds_on: tuple[str, ...]
+    layout: dict[str, str]  # task → its check that what this task runs was built as described
     checks: dict[str, float]
     limits: Limits
 
@@ -79,6 +80,7 @@ def _task(id: str, fields: dict, limits: dict) -> Task:
         id=id,
         names=tuple(fields.pop("names")),
         builds_on=tuple(fields.pop("builds_on")),
+        layout=fields.pop("layout", {}),
         checks={name: float(points) for name, points in fields.pop("checks").items()},
         limits=Limits(**{**limits, **own_limits}),
         **fields,

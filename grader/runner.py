@@ -24,11 +24,26 @@ EXPLANATIONS = {
     r"unexpected keyword argument '(\w+)'": "keep the arguments of the stub, {0} among them",
     r"missing \d+ required positional": "keep the arguments of the stub, in their order and with their defaults",
     r"running_mean should contain (\d+) elements": "a BatchNorm got another number of channels than it was built for",
-    r"cannot assign module before Module.__init__": "call super().__init__() first",
-    r"_forward_unimplemented|missing the required \"forward\"": "the class has no forward; is it indented as a method?",
-    r"'NoneType' object": "a function gives nothing back; is its return missing?",
-    r"leaf Variable that requires grad is being used in an in-place": "write x = x + …, not x += …: the input belongs to the caller",
+    r"cannot assign .* before Module.__init__": "call super().__init__() first",
+    r"_forward_unimplemented|missing the required \"forward\"": "is there a forward, spelled so and indented in the class?",
+    r"not NoneType|'NoneType' object": "a function in front of this gives nothing back: is its return missing, or is it a "
+    "method such as reverse() or append(), which changes the list and returns None?",
+    r"object has no attribute '(\w+)'|module '[\w.]+' has no attribute '(\w+)'": "no such name is there: check the spelling, "
+    "capitals too, and whether it was stored in self",
+    r"^name '(\w+)' is not defined": "{0} is not known here: an argument of another name, a missing self., or a cell not run",
+    r"NVIDIA driver|not compiled with CUDA|CUDA-capable": "no .cuda() and no .to(device) inside a module: its input lies where "
+    "the caller wants it",
+    r"'list' object is not callable|list is not a Module subclass": "layers in a plain list are no module; torch.nn has one that "
+    "runs them in order",
+    r"modified by an inplace operation": "a tensor was changed in place (+=, or a method ending in _) after it was used",
+    r"values to unpack": "one side of the = has more names than the other has values; what does the block return?",
+    r"must be tuple of Tensors": "torch.cat takes one list of tensors, and a dim",
+    r"received an invalid combination of arguments": "a layer got something that is not one tensor; does the block before it "
+    "return two?",
+    r"carries no gradient": "is something under torch.no_grad(), or detached?",
+    r"leaf Variable that requires grad is being used in an in-place": "write x = x + …, not x += …: the input is the caller's",
     r"Expected more than 1 value per channel": "BatchNorm in train mode cannot norm a single 1×1 pixel",
+    r"No module named '([\w.]+)'": "{0} is not installed where this is graded, or was not handed in",
 }
 
 
@@ -56,6 +71,8 @@ class Outcome:
     passed: bool | None
     message: str = ""
     seconds: float = 0.0
+    crashed: bool = False  # the module was built, and raised when it ran
+    hint: str = ""  # the one that fits what came
 
 
 def checks_of(task: Task, hidden: bool = False) -> list[Check]:
@@ -86,14 +103,11 @@ def run_check(check: Check, student: Student) -> Outcome:
     except NotJudged as reason:
         return Outcome(check, None, str(reason))
     except Mismatch as mismatch:
-        return Outcome(check, False, message_of(check, student.doing, mismatch.came, mismatch.expected))
+        return _failed(check, student, mismatch.came, mismatch.expected, mismatch.hint or check.hint)
     except StudentError as error:
-        if error.type == "NotImplementedError" and "Task" in error.message:
-            return Outcome(check, False, f"to do: {error.message} ({error.where.split(':')[0]})")
-        hint = explanation(error.message) or check.hint
-        return Outcome(check, False, message_of(check, student.doing, str(error), "no exception", hint))
+        return _raised(check, student, error)
     except NoAnswer as reason:
-        return Outcome(check, False, message_of(check, student.doing, str(reason), "an answer"))
+        return _failed(check, student, str(reason), "an answer", "")
     except JudgeFault:
         raise
     except Exception as fault:
@@ -101,12 +115,26 @@ def run_check(check: Check, student: Student) -> Outcome:
     return Outcome(check, True)
 
 
-def message_of(check: Check, doing: str, came: str, expected: str, hint: str | None = None) -> str:
+def _raised(check: Check, student: Student, error: StudentError) -> Outcome:
+    """The outcome when the submission raised: its own words, and what they mean; the check's hint would mislead."""
+    if error.type == "NotImplementedError" and "Task" in error.message:
+        return Outcome(check, False, f"to do: {error.message} ({error.where.split(':')[0]})")
+    if error.type == "ModuleNotFoundError":
+        student.note(f"{error.message}, where this is graded")
+    outcome = _failed(check, student, str(error), "no exception", explanation(error.message))
+    outcome.crashed = student.running
+    return outcome
+
+
+def _failed(check: Check, student: Student, came: str, expected: str, hint: str) -> Outcome:
     """The five things a failed check says: rule, input, what came, what was expected, hint."""
-    lines = [
-        ("rule", check.rule), ("input", doing), ("came", came), ("expected", expected), ("hint", hint or check.hint)
-    ]
-    return "\n".join(f"{name}: {text}" for name, text in lines if text)
+    lines = [("rule", check.rule), ("input", student.doing), ("came", came), ("expected", expected), ("hint", hint)]
+    return Outcome(check, False, "\n".join(f"{name}: {text}" for name, text in lines if text), hint=hint)
+
+
+def rule_and_hint(check: Check) -> str:
+    """What is said where the rest could show the reference."""
+    return f"rule: {check.rule}\nhint: {check.hint}"
 
 
 def explanation(message: str) -> str:

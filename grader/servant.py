@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 MESSAGE_LIMIT = 400  # characters of a student's exception that are passed on
-OWN_CODE = ("/torch/", "/grader/", "/site-packages/", "<frozen", "/lib/python")
+OWN_CODE = ("/torch/", "/grader/", "/site-packages/", "<frozen", "/lib/python", "/lib/contextlib")
 
 
 class StudentError(Exception):
@@ -144,15 +144,25 @@ def student_code(seed: int):
 
 
 def where(error: BaseException) -> str:
-    """The innermost line of the submission in the traceback, as "line 7 of cell 4: `x = self.up(x)`"."""
-    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    own = [(name, line) for name, line in frames if not any(part in name for part in OWN_CODE)]
-    if not own:
-        return ""
-    name, line = own[-1]
-    text = linecache.getline(name, line).strip()[:120]
-    place = f"line {line} of {name[1:-1]}" if name.startswith("<") and name.endswith(">") else f"line {line}"
-    return f"{place}: `{text}`" if text else place
+    """Where the submission's own code raised: the line that was called first and, if it lies deeper, the last one."""
+    frames = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    own = [(code, line) for code, line in frames if not _is_foreign(code.co_filename)]
+    places = [_place(*own[0]), _place(*own[-1])] if own else []
+    return ", then ".join(dict.fromkeys(places))
+
+
+def _is_foreign(filename: str) -> bool:
+    path = filename.replace("\\", "/").lower()
+    return any(part in path for part in OWN_CODE)
+
+
+def _place(code, line: int) -> str:
+    name = code.co_filename
+    text = linecache.getline(name, line).strip()[:100]
+    file = f" of {name[1:-1]}" if name.startswith("<") and name.endswith(">") else ""
+    function = getattr(code, "co_qualname", code.co_name)
+    inside = f" in {function}" if function != "<module>" else ""
+    return f"line {line}{file}{inside}" + (f": `{text}`" if text else "")
 
 
 def _shape(parameter: nn.Parameter) -> list[int]:

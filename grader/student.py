@@ -48,6 +48,7 @@ class Student:
         self.seed = seed
         self.doing = ""
         self.notes: list[str] = []
+        self.running = False  # whether the last request ran a module that had been built
 
     @classmethod
     def in_process(cls, namespace: dict) -> Student:
@@ -61,6 +62,7 @@ class Student:
 
     def ask(self, operation: str, **fields) -> dict:
         """One request to the submission; StudentError when it raises."""
+        self.running = operation in ("call", "vjp")
         return self.transport.answer(operation, fields)
 
     def make(self, name: str, *args, on: str | None = None, dtype: torch.dtype | None = None, **kwargs) -> StudentModule:
@@ -136,13 +138,21 @@ class StudentModule:
         values = outputs if isinstance(outputs, list) else [outputs]
         if len(values) != count or not all(isinstance(value, torch.Tensor) for value in values):
             expected = "one tensor" if count == 1 else f"a tuple of {count} tensors"
-            raise Mismatch(came=_value_text(outputs), expected=expected)
+            raise Mismatch(_value_text(outputs), expected, _hint_for(outputs))
         odd = [v for v in values if not v.is_floating_point() or v.is_meta is not self.on_meta]
         if odd:
             raise Mismatch(came=f"a {odd[0].dtype} tensor on {odd[0].device}", expected="floating point, on the input's device")
         if not self.on_meta and not all(bool(torch.isfinite(v).all()) for v in values):
             raise Mismatch(came="NaN or infinite values", expected="finite numbers")
         return values
+
+
+def _hint_for(outputs) -> str:
+    if outputs is None:
+        return "forward gives nothing back: is its return missing? print shows a value, it does not return it"
+    if isinstance(outputs, str):
+        return "stay in torch: no .numpy() and no .item() in forward"
+    return "compare what forward returns with the task's shape table: how many tensors, in which order?"
 
 
 def _copy(value):
@@ -160,4 +170,4 @@ def _value_text(value) -> str:
         return f"a tensor of shape {tuple(value.shape)}{dtype}"
     if isinstance(value, list) and any(isinstance(item, torch.Tensor) for item in value):
         return f"a tuple of {len(value)} values: " + ", ".join(_value_text(item) for item in value[:4])
-    return repr(value)[:120]
+    return value[:120] if isinstance(value, str) and value.startswith("an object of type") else repr(value)[:120]

@@ -18,7 +18,8 @@
 # then run the *check* cell. A check tells you the rule, what came out, and a hint.
 # You may check as often as you like. Some further checks run only after you hand in.
 #
-# Keep the names of classes, methods and arguments. Inside a class, everything else is yours.
+# Keep the names of classes, methods and arguments. How you write the inside of a class is yours;
+# what it computes is fixed: no layer more, none fewer.
 
 # %% [markdown]
 # ## Setup
@@ -132,7 +133,7 @@ show_pairs(images, masks, count=6)
 #
 # This is the U-Net of Ronneberger, Fischer and Brox: *U-Net: Convolutional Networks for Biomedical Image
 # Segmentation*,
-# MICCAI 2015, [arXiv:1505.04597](https://arxiv.org/abs/1505.04597). We change two things, as most people do today:
+# MICCAI 2015, [arXiv:1505.04597](https://arxiv.org/abs/1505.04597). The main changes, as most people make them today:
 #
 # | | Ronneberger et al. 2015 | this lab |
 # |---|---|---|
@@ -277,7 +278,7 @@ check("1.1")
 #
 # 1. Upsample `x` by 2 and go to `in_channels // 2` channels:
 #    * `"transpose"`: a transposed convolution with kernel 2 and stride 2. It learns how to enlarge.
-#    * `"bilinear"`: bilinear upsampling by 2, then a convolution for the channels.
+#    * `"bilinear"`: bilinear upsampling by 2, then a convolution for the channels, with nothing after it.
 #    * anything else: `ValueError`.
 # 2. Compare the height and width with the skip's. Where they differ, bring `x` to the skip's size.
 # 3. Concatenate both along the channels.
@@ -377,7 +378,7 @@ check("1.2")
 #   total.
 # * *The skip is cropped to `x` instead*: it runs, but the output is 24×24, and the final mask is smaller than the
 #   picture.
-# * *The channels do not match*: after the concatenation there are `in_channels // 2 + skip_channels` of them.
+# * *The channels do not match*: count the channels of both parts; the skip may have another number than the upsampled x.
 #   Do not assume that the skip has as many channels as the upsampled `x`.
 # * *Concatenated along dimension 0*: that is the batch. Channels are dimension 1.
 # * *A typing error in `upsampling` goes unnoticed*: that is what the `ValueError` is for.
@@ -473,12 +474,12 @@ check("1.3")
 #
 # * *Far too few parameters*: the blocks are in a plain Python list. PyTorch does not look into lists, so the
 #   optimizer would
-#   never train these blocks and `model.to(device)` would leave them behind. Use `nn.ModuleList`.
+#   never train these blocks and `model.to(device)` would leave them behind. `torch.nn` has containers for this.
 # * *The second network is upside down*: `features.reverse()` or `features.append(…)` changes the caller's list. It
 #   even changes
 #   the *default*: Python creates `[64, 128, 256, 512]` once and every later `UNet()` gets the same list.
-#   `reversed(features)` and `features[::-1]` leave it alone.
-# * *Sigmoid in the head*: the network gives raw numbers (*logits*). The losses of Part 3 apply the sigmoid
+#   Make a new list instead.
+# * *Sigmoid in the head* (the checks of 1.4 see it): the network gives raw numbers (*logits*). The losses of Part 3 apply the sigmoid
 #   themselves,
 #   in a way that does not overflow.
 # * *`upsampling` or `batch_norm` is not handed on* to the blocks.

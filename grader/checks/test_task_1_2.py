@@ -41,7 +41,7 @@ def test_bilinear_gives_the_same_shapes(student):
 def test_x_and_skip_both_reach_the_output(student):
     """The output depends on x and on the skip, and a gradient reaches both.
 
-    Hint: concatenate the upsampled x and the skip along the channels (dim=1).
+    Hint: concatenate the upsampled x and the skip along the channels.
     """
     for upsampling in ("transpose", "bilinear"):
         block = student.make("DecoderBlock", 12, 5, 7, upsampling)

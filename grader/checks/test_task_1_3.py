@@ -9,7 +9,7 @@ FEATURES = [4, 8, 16]
 def test_any_number_of_levels(student):
     """UNet has one encoder and one decoder for every entry of features, however many there are.
 
-    Hint: loop over features. Two 3×3 convolutions in every encoder, in the bottleneck and in every decoder.
+    Hint: loop over features. Two 3×3 convolutions in every encoder, in the bottleneck and in every decoder; are all registered?
     """
     for features in ([4], [4, 8], [4, 8, 16, 32, 64]):
         shapes = layers(student, 3, 1, features=features)
@@ -26,7 +26,7 @@ def test_any_number_of_levels(student):
 def test_channels_in_and_out(student):
     """The first convolution takes in_channels, the last layer is a 1×1 convolution from features[0] to out_channels.
 
-    Hint: use the arguments, not 3 and 1.
+    Hint: are the arguments used, or 3 and 1? Which kernel has the head?
     """
     for in_channels, out_channels in [(3, 1), (2, 5)]:
         shapes = layers(student, in_channels, out_channels, features=[4, 8])
@@ -47,7 +47,7 @@ def test_bottleneck_doubles_the_channels(student):
 def test_every_layer_is_registered(student):
     """Every layer is registered, so that .parameters() lists it and the optimizer trains it.
 
-    Hint: a plain Python list or dict of blocks hides them from PyTorch; nn.ModuleList does not.
+    Hint: a plain Python list or dict of blocks hides them from PyTorch; torch.nn has containers that do not.
     """
     shapes = layers(student, 3, 1, features=FEATURES)
     expect(bool(shapes), came="no parameters at all", expected="those of 3 encoders, a bottleneck, 3 decoders and the head")
@@ -63,7 +63,7 @@ def test_every_layer_is_registered(student):
 def test_features_list_stays_unchanged(student):
     """Building a network changes neither the features list that came in nor the default one.
 
-    Hint: features.reverse() and features.pop() change the caller's list; reversed(features) does not.
+    Hint: features.reverse(), .pop() and .append() change the caller's list; make a new one.
     """
     network = student.make("UNet", 3, 1, features=[4, 8])
     _, arguments = network.arguments_after

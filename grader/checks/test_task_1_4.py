@@ -38,7 +38,7 @@ def test_gradient_reaches_every_parameter_and_the_picture(student):
 
 
 def test_logits_are_raw(student):
-    """The output is raw logits of both signs, not probabilities.
+    """The output is raw logits, not squeezed into 0…1.
 
     Hint: no sigmoid and no softmax in the network; the loss applies it, more stably.
     """

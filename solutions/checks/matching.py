@@ -16,7 +16,7 @@ from torch import nn
 
 from grader.expect import Mismatch, expect, expect_close
 from grader.servant import cotangents
-from grader.student import Student, StudentError, StudentModule
+from grader.student import StudentError, StudentModule
 
 Shape = tuple[int, ...]
 
@@ -35,16 +35,20 @@ def weights(shapes: Iterable[Shape]) -> Counter:
     return Counter(tuple(shape) for shape in shapes if len(shape) > 1)
 
 
+class OtherLayers(Mismatch):
+    """The submission's module has other weights than the reference, so the two cannot be compared."""
+
+
 def expect_layers(module: StudentModule, reference: nn.Module) -> None:
-    """Mismatch unless both have convolutions of the same shapes, equally often."""
+    """OtherLayers unless both have convolutions of the same shapes, equally often."""
     came = weights(module.shapes())
     wanted = weights(parameter.shape for parameter in reference.parameters())
     missing, extra = sorted((wanted - came).elements()), sorted((came - wanted).elements())
-    expect(
-        not missing and not extra,
-        came=f"weights missing: {missing or 'none'}; weights too many: {extra or 'none'}",
-        expected="the weights of the layers that the task describes, each once",
-    )
+    if missing or extra:
+        raise OtherLayers(
+            came=f"weights missing: {missing or 'none'}; weights too many: {extra or 'none'}",
+            expected="the weights of the layers that the task describes, each once",
+        )
 
 
 def same_weights(module: StudentModule, reference: nn.Module, dtype: torch.dtype) -> None:

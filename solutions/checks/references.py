@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from grader.expect import Mismatch
 from grader.student import StudentModule
+from solutions.checks.matching import OtherLayers
 from solutions.reference import reference
 
 ALIGN_CORNERS = {"transpose": (False,), "bilinear": (False, True)}
@@ -32,7 +32,7 @@ class Roll(nn.Module):
 
 
 def up_weight(module: StudentModule, in_channels: int, upsampling: str = "transpose") -> tuple[int, int]:
-    """(width, kernel size) of the submission's upsampling from `in_channels`; Mismatch when it has none."""
+    """(width, kernel size) of the submission's upsampling from `in_channels`; OtherLayers when it has none."""
     shapes = [shape for shape in module.shapes() if len(shape) == 4]
     if upsampling == "transpose":
         found = [(s[1], 2) for s in shapes if s[0] == in_channels and s[2:] == (2, 2)]
@@ -41,7 +41,7 @@ def up_weight(module: StudentModule, in_channels: int, upsampling: str = "transp
         found = [(s[0], s[2]) for s in shapes if s[1] == in_channels]
         wanted = f"a convolution from {in_channels} channels after the bilinear upsampling"
     if not found:
-        raise Mismatch(came=f"weights of shapes {sorted(set(shapes))}", expected=wanted)
+        raise OtherLayers(came=f"weights of shapes {sorted(set(shapes))}", expected=wanted)
     return found[0]
 
 

@@ -4,12 +4,14 @@ Those that compare with the reference need a network with the layers of Task 1.3
 others, that costs Task 1.3 its marks, and the comparison is left out here.
 """
 
+import contextlib
+
 import torch
 
 from grader.checks.inputs import pictures
-from grader.expect import Mismatch, expect, expect_shape, largest_difference
-from grader.student import NotJudged, Student, StudentError
-from solutions.checks.matching import expect_equal, expect_layers
+from grader.expect import expect, expect_shape, largest_difference
+from grader.student import NotJudged, Student, StudentError, StudentModule
+from solutions.checks.matching import OtherLayers, expect_equal, expect_layers
 from solutions.checks.placement import expect_follows_dtype_and_device, reads_values
 from solutions.checks.references import unet_references
 
@@ -22,21 +24,22 @@ def test_equals_the_reference(student):
     Hint: encoders in order, bottleneck, decoders from the deepest up, each with the skip of its own level, then the head.
     """
     for in_channels, out_channels, features in [(3, 1, [4, 8, 16]), (2, 3, [6, 12])]:
-        _reference_of(student, in_channels, out_channels, features)
-        expect_equal(
-            lambda dtype: student.make("UNet", in_channels, out_channels, features=features, dtype=dtype),
-            lambda module: unet_references(module, in_channels, out_channels, features),
-            [pictures(2, in_channels, 24, 32)],
-        )
+        with same_layers():
+            expect_equal(
+                lambda dtype: student.make("UNet", in_channels, out_channels, features=features, dtype=dtype),
+                lambda module: unet_references(module, in_channels, out_channels, features),
+                [pictures(2, in_channels, 24, 32)],
+            )
 
 
 def test_each_decoder_gets_the_skip_of_its_level(student):
     """With nothing coming up from below a level, a change of one pixel spreads as that level's skip lets it.
 
-    Hint: zip the decoders with reversed(skips): the last features saved are the first needed.
+    Hint: which of the saved features has the height and width that this decoder needs? And does anything follow the head?
     """
+    networks = _network_and_reference(student)
     for level, below in enumerate([*FEATURES[1:], 2 * FEATURES[-1]], start=1):
-        came, expected = _answers_to_one_pixel(student, silent=[below])
+        came, expected = _answers_to_one_pixel(*networks, silent=[below])
         difference = largest_difference(came, expected)
         expect(
             difference <= 1e-3 * float(expected.abs().max()),
@@ -50,7 +53,7 @@ def test_skips_are_used(student):
 
     Hint: hand the features, not zeros and not the pooled ones, to the decoder.
     """
-    came, _ = _answers_to_one_pixel(student, silent=[*FEATURES[1:], 2 * FEATURES[-1]])
+    came, _ = _answers_to_one_pixel(*_network_and_reference(student), silent=[*FEATURES[1:], 2 * FEATURES[-1]])
     expect(bool((came != 0).any()), came="the logits no longer depend on the picture", expected="logits that follow it")
 
 
@@ -74,29 +77,37 @@ def test_works_in_any_dtype_and_on_any_device(student):
 
     Hint: no .cuda(), .to(device) or .float() in forward.
     """
-    _reference_of(student, 3, 1, [4, 8])  # .to() does not reach layers that are not registered
+    _network_and_reference(student)  # .to() does not reach layers that are not registered
     expect_follows_dtype_and_device(
         lambda **where: student.make("UNet", 3, 1, features=[4, 8], **where), [(2, 3, 20, 20)], (2, 1, 20, 20)
     )
 
 
-def _reference_of(student: Student, in_channels: int, out_channels: int, features: list[int]):
-    network = student.make("UNet", in_channels, out_channels, features=features)
+@contextlib.contextmanager
+def same_layers():
+    """A network with other layers than Task 1.3 describes is not compared: that costs Task 1.3 its marks already."""
     try:
-        reference = next(unet_references(network, in_channels, out_channels, features))
-        expect_layers(network, reference)
-    except Mismatch:
+        yield
+    except OtherLayers:
         raise NotJudged("the network of Task 1.3 has other layers than that task describes") from None
+
+
+def _network_and_reference(student: Student) -> tuple[StudentModule, torch.nn.Module]:
+    network = student.make("UNet", 3, 1, features=FEATURES)
+    with same_layers():
+        reference = next(unet_references(network, 3, 1, FEATURES))
+        expect_layers(network, reference)
     return network, reference
 
 
-def _answers_to_one_pixel(student: Student, silent: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+def _answers_to_one_pixel(
+    network: StudentModule, reference: torch.nn.Module, silent: list[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """How the logits, (64, 64), move with one pixel, in the submission and in the reference.
 
     All weights are positive means, so every ReLU is open and the network linear but for the pools: biases and
     the order of concatenation make no difference. Transposed convolutions from `silent` channels give nothing.
     """
-    network, reference = _reference_of(student, 3, 1, FEATURES)
     network.load({name: _mean_weights(shape, silent) for name, shape in network.parameters.items()})
     with torch.no_grad():
         for parameter in reference.parameters():
