@@ -33,7 +33,7 @@ from .nbgrader_glue import (
 )
 from .reading import Unreadable
 from .rubric import assignment, load_rubric
-from .submissions import File, Submission, find_submissions
+from .submissions import File, Submission, find_submissions, passed_over
 
 ACTIVE = {".html", ".htm", ".xhtml", ".svg", ".js"}  # formgrader would serve them with the instructor's rights
 
@@ -82,6 +82,9 @@ def grade_class(
     # The gradebook takes what the report takes; a second try now could make them differ.
     api.config.JudgeGrades.update(retry=False, insecure=insecure, device=device)
     collected = collect(handins, course)
+    strays = passed_over(handins, [handin.submission for handin in collected])
+    if strays:
+        say(f"no hand-ins, passed over (hand in .ipynb or .py): {', '.join(strays)}")
     for handin in collected:
         hand_over(handin, course)
     say(f"judging {len(collected)} hand-ins")
@@ -89,7 +92,7 @@ def grade_class(
     for handin in collected:
         say(f"gradebook and feedback: {handin.student}")
         results[handin.student]["notes"] = into_gradebook(api, course, handin, results[handin.student])
-    outcome = {"isolation": isolation, "submissions": [results[handin.student] for handin in collected]}
+    outcome = {"isolation": isolation, "passed_over": strays, "submissions": [results[handin.student] for handin in collected]}
     write_reports(api, course, outcome)
     return outcome
 

@@ -136,6 +136,7 @@ def write_class_page(report: dict, path: Path, title: str = "Lab 4") -> Path:
         attention=[{**r, "notes": repairs(r)} for r in results if r["status"] != "graded" or repairs(r)],
         rates=pass_rates(report),
         facts=_facts(results),
+        strays=report.get("passed_over", []),
     )
     Path(path).write_text(page, encoding="utf-8", errors="replace")
     return Path(path)

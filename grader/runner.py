@@ -30,6 +30,7 @@ EXPLANATIONS = {
     "method such as reverse() or append(), which changes the list and returns None?",
     r"object has no attribute '(\w+)'|module '[\w.]+' has no attribute '(\w+)'": "no such name is there: check the spelling, "
     "capitals too, and whether it was stored in self",
+    r"^(\w+) is not defined$": "run the cell that defines {0}; is the name spelled so?",
     r"^name '(\w+)' is not defined": "{0} is not known here: an argument of another name, a missing self., or a cell not run",
     r"NVIDIA driver|not compiled with CUDA|CUDA-capable": "no .cuda() and no .to(device) inside a module: its input lies where "
     "the caller wants it",
@@ -121,7 +122,10 @@ def _raised(check: Check, student: Student, error: StudentError) -> Outcome:
         return Outcome(check, False, f"to do: {error.message} ({error.where.split(':')[0]})")
     if error.type == "ModuleNotFoundError":
         student.note(f"{error.message}, where this is graded")
-    outcome = _failed(check, student, str(error), "no exception", explanation(error.message))
+    hint = explanation(error.message)
+    if check.hidden and not hint:  # of a hidden check students see no more than this
+        hint = f"the code raised {error.type}; mend what the public checks say first"
+    outcome = _failed(check, student, str(error), "no exception", hint)
     outcome.crashed = student.running
     return outcome
 

@@ -120,6 +120,15 @@ def find_submissions(paths: Iterable[Path]) -> list[Submission]:
     return found
 
 
+def passed_over(folder: Path, found: list[Submission]) -> list[str]:
+    """Loose files of a class's folder that belong to no submission, such as a .docx: somebody's hand-in all the same."""
+    if not folder.is_dir():
+        return []
+    taken = {file.place for submission in found for file in [*submission.files, *submission.others]}
+    loose = [path for path in sorted(folder.iterdir()) if path.is_file() and not IGNORED.search(path.name)]
+    return [plain(path.name) for path in loose if path not in taken]
+
+
 def _in_file(path: Path) -> Submission:
     file = _on_disk(path, PurePosixPath(path.name))
     if path.suffix.lower() not in WORK:

@@ -94,6 +94,21 @@ def test_a_slip_is_carried_forward_and_said(judge):
     assert any("1.4 was marked with the reference's DoubleConv, EncoderBlock" in note for note in result["notes"])
 
 
+def test_a_network_that_cannot_run_for_its_layers_leaves_the_forward_pass_to_a_human(judge):
+    result = judge.grade(module(replaced(
+        ("        self.bottleneck = DoubleConv(channels, 2 * channels, batch_norm=batch_norm)",
+         "        self.bottleneck = DoubleConv(channels, channels, batch_norm=batch_norm)"),
+    )))
+    assert scores(result)["1.3"] < 25 and scores(result)["1.4"] is None and result["status"] == "partly graded"
+    assert any("1.4 is ungraded" in note for note in result["notes"])
+
+
+def test_an_unwritten_forward_is_no_excuse(judge):
+    stub = '        raise NotImplementedError("Need to implement for Task 1.4: UNet.forward")'
+    result = judge.grade(module(replaced(("        skips = []", stub), ("2 * channels, batch_norm", "channels, batch_norm"))))
+    assert scores(result)["1.4"] == 0
+
+
 def test_only_judges_what_is_asked_for():
     with Judge(only=["1.4"]) as judge:
         result = judge.grade(module(replaced(("return features, pooled", "return pooled, features"))))

@@ -442,3 +442,14 @@ def test_nothing_to_grade_says_so(tmp_path):
     (tmp_path / "course" / "submitted").mkdir(parents=True)
     with pytest.raises(courses.CourseError, match="inside the course"):
         courses.collect(tmp_path / "course" / "submitted", tmp_path / "course")
+
+
+def test_a_hand_in_of_another_kind_is_named(tmp_path):
+    from grader.submissions import find_submissions, passed_over
+
+    (tmp_path / "liam.docx").write_bytes(b"PK")
+    (tmp_path / "mia.py").write_text("x = 1")
+    (tmp_path / "noah").mkdir()
+    (tmp_path / "noah" / "lab04_student.py").write_text("x = 1")
+    (tmp_path / "noah" / "report.pdf").write_bytes(b"%PDF")
+    assert passed_over(tmp_path, find_submissions([tmp_path])) == ["liam.docx"]
