@@ -8,6 +8,7 @@ first message on its own socket: what this process has held, every later child c
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -35,9 +36,13 @@ def main() -> None:
     found = json.loads(sys.argv[2])
     torch.set_num_threads(1)  # before any computation: a child of a process with a thread pool hangs
     torch.set_num_interop_threads(1)
+    # oneDNN compiles a kernel for each new shape, in each child anew; on the checks' small tensors that never pays
+    torch.backends.mkldnn.set_flags(False)
     sys.path[:] = [path for path in sys.path if path not in ("", os.getcwd())]  # a folder that others may write
     sandbox.prepare(found)
     warm_up()
+    gc.collect()
+    gc.freeze()  # a collection in a child would write to, and so copy, every page that holds an object
     wire.send(control, {"ready": True})
     while True:
         try:
