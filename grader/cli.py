@@ -41,8 +41,8 @@ def _add_check(commands) -> None:
 def _check(options) -> int:
     from .definitions import load
     from .notebook import check_namespace
-    from .rubric import select
     from .reading import Unreadable
+    from .rubric import select
     from .submissions import find_submissions
 
     if options.task and not options.file.exists() and Path(options.task).exists():

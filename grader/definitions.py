@@ -5,7 +5,6 @@ passed over; the others still count. Standard library alone: the sandboxed child
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast

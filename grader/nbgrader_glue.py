@@ -29,8 +29,8 @@ from nbgrader.utils import compute_checksum, is_solution
 from traitlets import Bool, Unicode
 
 from . import report
-from .rubric import load_rubric
 from .reading import Unreadable, load_notebook
+from .rubric import load_rubric
 from .submissions import File, Submission
 
 KIT = Path(__file__).resolve().parent.parent

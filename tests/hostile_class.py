@@ -17,7 +17,8 @@ FOLDER = Path(sys.argv[1])
 KIT, COURSE, HOME = FOLDER / "kit", FOLDER / "course", FOLDER / "home"
 sys.path.insert(0, str(KIT))
 
-from grader import judge as judge_module, sandbox  # noqa: E402
+from grader import judge as judge_module  # noqa: E402
+from grader import sandbox
 from grader.judge import Judge  # noqa: E402
 from grader.rubric import load_rubric  # noqa: E402
 from solutions.reference import reference_source  # noqa: E402

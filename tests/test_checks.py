@@ -13,7 +13,6 @@ from grader.student import Student
 from grader.submissions import find_submissions
 from solutions.reference import reference
 from solutions.wrong import WRONG, wrong_source
-
 from tests.helpers import ROOT, failed, module, scores
 
 ALTERNATIVES = [p for p in sorted((ROOT / "solutions/alternatives").iterdir()) if p.name != "__pycache__"]

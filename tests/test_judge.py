@@ -12,7 +12,6 @@ from grader import rubric, sandbox
 from grader.judge import Judge
 from grader.rubric import load_rubric
 from solutions.reference import reference_source
-
 from tests.helpers import ROOT, failed, module, replaced, scores
 
 FULL = {"1.1": 20.0, "1.2": 25.0, "1.3": 25.0, "1.4": 30.0}

@@ -8,7 +8,6 @@ import torch
 
 from grader.notebook import check_namespace
 from solutions.reference import reference, reference_source
-
 from tests.helpers import ROOT, replaced
 
 

@@ -22,7 +22,6 @@ from grader.definitions import load
 from grader.reading import Unreadable, load_notebook
 from grader.submissions import File, Submission, find_submissions
 from solutions.reference import reference_source
-
 from tests.helpers import ROOT
 
 LAB = json.loads((ROOT / "labs/01_unet.ipynb").read_text(encoding="utf-8"))
