@@ -73,10 +73,14 @@ def _start(folder: Path, user: int, rungs: list[str]) -> subprocess.Popen:
 
 def _outer_wall(folder: Path, user: int) -> list[str]:
     """No other process in sight, nothing writable but `folder` and a private /tmp; as root, few of root's powers."""
-    python = [path for path in dict.fromkeys([sys.base_prefix, sys.prefix]) if Path(path).is_relative_to("/root")]
-    above = [str(parent) for path in python for parent in reversed(Path(path).parents) if parent.is_relative_to("/root")][1:]
-    binds = [argument for path in dict.fromkeys(above) for argument in ("--perms", "0755", "--dir", path)]
-    binds += [argument for path in python for argument in ("--ro-bind", path, path)]
+    python = [Path(path) for path in dict.fromkeys([sys.base_prefix, sys.prefix])]
+    # a folder that only its owner may enter, such as /root, gives way to an open one that holds just the interpreter
+    closed = {path: next((p for p in reversed(path.parents) if not p.stat().st_mode & 1), None) for path in python}
+    binds = [argument for top in {p for p in closed.values() if p} for argument in ("--perms", "0755", "--tmpfs", str(top))]
+    for path, top in closed.items():
+        between = [p for p in reversed(path.parents) if top and p.is_relative_to(top) and p != top]
+        binds += [argument for p in between for argument in ("--perms", "0755", "--dir", str(p))]
+        binds += ["--ro-bind", str(path), str(path)] if top else []
     kept = ["setfcap", "dac_override", "mknod", "kill"]  # of root: what the judge has to give up by itself
     setup = [*kept, "sys_admin", "setpcap", "setuid", "setgid"]
     powers = [argument for name in setup for argument in ("--cap-add", f"CAP_{name.upper()}")]
@@ -84,7 +88,7 @@ def _outer_wall(folder: Path, user: int) -> list[str]:
     bounds = "-all," + ",".join(f"+{name}" for name in kept) if IS_ROOT else "-all"
     return [
         "bwrap", "--unshare-pid", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp",
-        *(["--tmpfs", "/root"] if IS_ROOT else []), *binds, "--bind", str(folder), INSIDE,
+        *binds, "--bind", str(folder), INSIDE,
         "--setenv", "HOME", f"{INSIDE}/home", "--setenv", "OMP_NUM_THREADS", "1", "--setenv", "PYTHONDONTWRITEBYTECODE", "1",
         "--unsetenv", "PYTHONPATH", *powers, "--chdir", "/", "--",
         # a /proc of its own, mounted here: bubblewrap's hides parts, and then no wall inside may mount another
