@@ -32,7 +32,7 @@ from .nbgrader_glue import (
     without_folder,
 )
 from .reading import Unreadable
-from .rubric import assignment, load_rubric
+from .rubric import assignment, defined_names, load_rubric, notebooks
 from .submissions import File, Submission, find_submissions, passed_over
 
 ACTIVE = {".html", ".htm", ".xhtml", ".svg", ".js"}  # formgrader would serve them with the instructor's rights
@@ -126,11 +126,6 @@ def _last_line(done: dict) -> str:
     return lines[-1] if lines else "It gave no reason."
 
 
-def notebooks() -> list[str]:
-    """The names of the assignment's notebooks, without `.ipynb`."""
-    return sorted({task.notebook for task in load_rubric().values()})
-
-
 # ---- the hand-ins ----
 
 
@@ -191,7 +186,7 @@ def choose_notebooks(handin: Handin) -> dict[str, File]:
     """Return which file is which of the assignment's notebooks; notes say what was guessed."""
     files = [file for file in handin.submission.files if file.name.suffix.lower() == ".ipynb"]
     chosen = {}
-    for name in notebooks():
+    for name in sorted(notebooks()):
         exact = [file for file in files if file.name.stem == name]
         alike = [file for file in files if name in file.name.stem]
         rest = files if len(notebooks()) == 1 else []
@@ -213,8 +208,7 @@ def _markers(file: File) -> int:
         text = file.content().decode("utf-8", "replace")
     except Unreadable:
         return -1
-    names = {name for task in load_rubric().values() for name in task.names}
-    return sum(f"class {name}" in text for name in names) + sum(f"Task {task}" in text for task in load_rubric())
+    return sum(f"class {name}" in text for name in defined_names()) + sum(f"Task {task}" in text for task in load_rubric())
 
 
 def _why_unreadable(submission: Submission) -> str:
@@ -245,7 +239,7 @@ def _stand_in(handin: Handin, target: Path) -> None:
     nb.metadata["unetlab"] = {"unreadable": handin.problem} if handin.problem else {"stand_in": True}
     if not handin.problem:
         handin.notes.append(f"Handed in as {names}, without a notebook.")
-    nbformat.write(nb, target / f"{notebooks()[0]}.ipynb")
+    nbformat.write(nb, target / f"{min(notebooks())}.ipynb")
 
 
 # ---- judging ----

@@ -7,7 +7,7 @@ leaves the task ungraded, never at zero and never at full marks.
 from __future__ import annotations
 
 import ast
-import json
+import functools
 import math
 import threading
 import time
@@ -101,14 +101,14 @@ class Judge:
         if any(mark.get("late") for mark in failed.values()):
             own, late = [Outcome(check, False, rule_and_hint(check), hint=check.hint) for check in checks], False
         else:
-            own, late = self._outcomes(task, checks, sources, "", zygote, notes)
+            own, late = self._outcomes(task, checks, sources, _stand_ins(()), zygote, notes)
         if wrong_layout:
             own = [_excused(outcome, task) for outcome in own]
         lost = [outcome.check for outcome in own if outcome.passed is not True]
         if not (failed and lost):
             return {**_marked(task, own, notes), "late": late}
         names = [name for id in failed for name in load_rubric()[id].names]
-        again, _ = self._outcomes(task, lost, sources, _stand_in_source(names), zygote, [])
+        again, _ = self._outcomes(task, lost, sources, _stand_ins(tuple(names)), zygote, [])
         if wrong_layout:
             again = [_excused(outcome, task) for outcome in again]
         merged = _merged(own, again)
@@ -118,7 +118,7 @@ class Judge:
             notes.append(f"{task.id} was marked with the reference's {', '.join(names)}: {slip}")
         return {**_marked(task, merged, notes), "late": late, "carried_forward": helped}
 
-    def _outcomes(self, task: Task, checks: list[Check], sources, stand_ins: str, zygote: Zygote, notes: list[str]):
+    def _outcomes(self, task: Task, checks: list[Check], sources, stand_ins: dict, zygote: Zygote, notes: list[str]):
         """Run checks on one child; their outcomes, and whether an answer came too late."""
         child = Child(zygote, sources, stand_ins, task.limits, self.device)
         try:
@@ -167,13 +167,15 @@ def _merged(own: list[Outcome], again: list[Outcome]) -> list[Outcome]:
     return merged
 
 
-def _stand_in_source(names: list[str]) -> str:
+@functools.lru_cache(maxsize=None)
+def _stand_ins(names: tuple[str, ...]) -> dict:
+    """The reference's definitions of these names, as they go to a child."""
     from solutions.reference import reference_source  # behind the wall's instructor side, and only here
 
-    return f"# {json.dumps(names)}\n{_only(names, reference_source())}"
+    return {"names": list(names), "source": _only(names, reference_source()) if names else ""}
 
 
-def _only(names: list[str], source: str) -> str:
+def _only(names: tuple[str, ...], source: str) -> str:
     """Imports, these definitions and what they use: the child must not find the solution of the task it is judged on."""
     kept, wanted = [], set(names)
     for statement in reversed(ast.parse(source).body):  # a definition stands above its uses

@@ -30,7 +30,7 @@ from traitlets import Bool, Unicode
 
 from . import report
 from .reading import Unreadable, load_notebook
-from .rubric import load_rubric
+from .rubric import load_rubric, notebooks
 from .submissions import File, Submission
 
 KIT = Path(__file__).resolve().parent.parent
@@ -530,8 +530,7 @@ def judge_once(folder: Path, student: str, insecure: bool = False, device: str =
 
 def submission_in(folder: Path, student: str) -> Submission:
     """Return a folder below `submitted/` as the judge takes it: the assignment's notebooks and all modules."""
-    names = {task.notebook for task in load_rubric().values()}
-    paths = [path for path in folder.glob("*.ipynb") if path.stem in names] + sorted(folder.rglob("*.py"))
+    paths = [path for path in folder.glob("*.ipynb") if path.stem in notebooks()] + sorted(folder.rglob("*.py"))
     files = [File(path.relative_to(folder).as_posix(), PurePosixPath(path.relative_to(folder)), path.read_bytes) for path in paths]
     return Submission(folder, student, files)
 

@@ -64,6 +64,16 @@ def load_rubric() -> dict[str, Task]:
     return {id: _task(id, fields, content["limits"]) for id, fields in content["tasks"].items()}
 
 
+def notebooks() -> set[str]:
+    """The names of the assignment's notebooks, without `.ipynb`."""
+    return {task.notebook for task in load_rubric().values()}
+
+
+def defined_names() -> list[str]:
+    """Every name that some task asks for, once, in the order of the tasks."""
+    return list(dict.fromkeys(name for task in load_rubric().values() for name in task.names))
+
+
 def select(only: list[str] | None) -> list[Task]:
     """The tasks named in `only`, or all of them; ValueError for a task that does not exist."""
     rubric = load_rubric()

@@ -94,6 +94,7 @@ def readable_paths() -> list[str]:
     return [path for path in [*SYSTEM, *sorted(python), *kit] if os.path.exists(path)]
 
 
+@functools.lru_cache(maxsize=None)  # a machine's rungs do not change while a process runs
 def rungs(device: str = "cpu") -> dict[str, bool]:
     """Which rungs hold here, each tried for real."""
     return {

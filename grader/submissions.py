@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from .definitions import RESERVED, Cell, Source
 from .reading import FILE_LIMIT, SAVE_AGAIN, Unreadable, decoded, load_notebook, plain, tasks_of, too_large
-from .rubric import assignment, load_rubric
+from .rubric import assignment, defined_names, load_rubric, notebooks
 
 SUBMISSION_LIMIT = 512 * 2**20  # bytes of notebooks and modules, of one submission
 ARCHIVE_LIMIT = 4 * 2**30  # bytes of notebooks and modules, of one zip
@@ -316,12 +316,11 @@ def _is_one(files: list[File], nested: bool) -> bool:
 def _belong_together(files: list[File], tops: set[str]) -> bool:
     """Whether one file imports another file or folder beside it, and no two files define the same thing."""
     stems = {PurePosixPath(top).stem for top in tops} - RESERVED - {"data_utils", "metrics", "viz"}
-    names = {name for task in load_rubric().values() for name in task.names}
     if not stems:
         return False
     any_stem = b"|".join(re.escape(os.fsencode(stem)) for stem in stems)
     imports = re.compile(rb'(?:^|"|\\n)[ \t]*(?:from|import)[ \t]+\.?(' + any_stem + rb")\b", re.MULTILINE)
-    defines = re.compile(rf'(?:^|"|\\n)[ \t]*(?:class|def)[ \t]+({"|".join(names)})\b'.encode(), re.MULTILINE)
+    defines = re.compile(rf'(?:^|"|\\n)[ \t]*(?:class|def)[ \t]+({"|".join(defined_names())})\b'.encode(), re.MULTILINE)
     together, defined = False, set()
     for file in files:
         try:
@@ -357,8 +356,7 @@ def _is_the_labs(stem: str) -> bool:
 
 @functools.lru_cache(maxsize=1)
 def _lab_names() -> str:
-    notebooks = {task.notebook for task in load_rubric().values()}
-    return "|".join(map(re.escape, [*sorted(notebooks), f"{assignment()}_student", assignment()]))
+    return "|".join(map(re.escape, [*sorted(notebooks()), f"{assignment()}_student", assignment()]))
 
 
 def _student(candidates: list[str]) -> str:
@@ -397,7 +395,7 @@ def _read_source(file: File, content: bytes, notes: list[str]) -> Source:
         notes += found
         # A package's `__init__.py` is imported by the folder's name.
         name = file.name.parent.name if stem == "__init__" and file.name.parent.name else stem
-        return Source(plain(name), [Cell(label, text, [n for task in load_rubric().values() for n in task.names])])
+        return Source(plain(name), [Cell(label, text, defined_names())])
     notebook, found = load_notebook(file.shown, content)
     notes += found
     return Source(stem, list(_cells(notebook, label)))

@@ -60,7 +60,7 @@ class Zygote:
             return mine, self._exchange(None, 30)
 
     def reap(self, child: dict) -> dict:
-        """End a child; how it ended, and the most memory it used."""
+        """End a child; how it ended."""
         with self.lock:
             return self._exchange({"reap": child["pid"], "scratch": child["scratch"]}, 30)
 
@@ -99,7 +99,7 @@ class Child:
     It forks anew when the last process died, as long as the task's time is not used up.
     """
 
-    def __init__(self, zygote: Zygote, sources: list[Source], stand_ins: str, limits: Limits, device: str):
+    def __init__(self, zygote: Zygote, sources: list[Source], stand_ins: dict, limits: Limits, device: str):
         self.zygote = zygote
         self.limits = limits
         self.config = {"limits": {**asdict(limits), "device": device}}
