@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-KIT = ["grader", "data_utils.py", "metrics.py", "viz.py"]  # what a submission may import of the kit
+KIT = ["grader", "data_utils.py", "drawn_pets.py", "metrics.py", "viz.py"]  # what a submission may import of the kit
 SYSTEM = ["/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives", "/etc/fonts"]
 DEVICES = ["/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"]
 
