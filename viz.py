@@ -1,29 +1,37 @@
-"""Pictures for the notebooks: the U itself, pairs, predictions, feature maps.
+"""Figures for the notebooks: the U itself, predictions, the inside of a network, learning curves, tables, a slider.
 
-Every function returns a matplotlib Figure and leaves nothing open. A notebook shows it where the call ends a cell;
-elsewhere `display(figure)`, and outside notebooks `figure.savefig("name.png")`.
+Every function but the last two returns a matplotlib Figure and leaves nothing open. A notebook shows it where the
+call ends a cell; elsewhere `display(figure)`, and outside notebooks `figure.savefig("name.png")`.
 Colours are Okabe and Ito's, told apart by colour-blind readers too.
 """
 
 from __future__ import annotations
 
+import html
+import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
+import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from torch import Tensor
 
-from metrics import binarize, iou
+from metrics import binarize, boundary_f1, dice, iou
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#5F6B75"
 SKY, CREAM, ROSE = "#D6EAF5", "#FBEBC8", "#F0DCE8"  # pale fills under dark text
 OUTCOMES = {"true positive": GREEN, "false positive": ORANGE, "false negative": "#CC79A7"}
+SERIES = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", RED, "#000000")  # one a model; then again with another line
+LINES, MARKERS = ("-", "--", ":"), "os^Dv<>"  # a second sign beside the colour
 
 
 # ---------------------------------------------------------------------------------------------- the U
@@ -34,10 +42,12 @@ def draw_unet(
     size: tuple[int, int] | int = (200, 200),
     in_channels: int = 3,
     out_channels: int = 1,
+    skip: str | None = "skip",
 ) -> Figure:
     """Draw a U-Net level by level with the shape (C, H, W) of every feature map.
 
     features: channels of the encoder levels, outermost first. size: (H, W) of the input, or one number for both.
+    skip: what to write over the skip connections, for example "add"; None draws a network without them.
     Where halving drops a row or a column the drawing says so beside the decoder that has to make up for it.
     Raises ValueError for no features, for a channel count below 1 and for a size too small for that many levels.
     Source: Ronneberger, Fischer, Brox: U-Net, MICCAI 2015, figure 1, with padded convolutions.
@@ -59,9 +69,13 @@ def draw_unet(
     figure, axes = plt.subplots(figsize=(10, 1.15 * (levels + 1.8)), layout="constrained")
     _draw_encoder(axes, features, sizes, in_channels)
     _draw_decoder(axes, features, sizes, out_channels)
+    for level in range(levels if skip else 0):
+        inset = _inset(level, levels) + BOX_X
+        _arrow(axes, (LEFT + inset, -level), (RIGHT - inset, -level), GREEN, "--")
+        axes.text(MIDDLE, -level + 0.05, skip, ha="center", va="bottom", color=GREEN, fontsize=11)
     axes.set(xlim=(0, 10), ylim=(-levels - 0.4, 1.4))
     axes.axis("off")
-    _draw_key(axes)
+    _draw_key(axes, bool(skip))
     return _finish(figure)
 
 
@@ -96,8 +110,6 @@ def _draw_decoder(axes: Axes, features: list[int], sizes: list, out_channels: in
         last = level == levels - 1
         start = (MIDDLE + BOX_X, -levels) if last else (below, -level - 1 + BOX_Y)
         _arrow(axes, start, (x, -level - BOX_Y), BLUE)
-        _arrow(axes, (LEFT + _inset(level, levels) + BOX_X, -level), (x - BOX_X, -level), GREEN, "--")
-        axes.text(MIDDLE, -level + 0.05, "skip", ha="center", va="bottom", color=GREEN, fontsize=11)
         note = _missing(sizes[level], sizes[level + 1])
         axes.text(MIDDLE, -level - 0.08, note, ha="center", va="top", fontsize=10, linespacing=1.3)
     _box(axes, RIGHT, 1, "logits", (out_channels, *sizes[0]), "white")
@@ -128,11 +140,11 @@ def _arrow(axes: Axes, start: tuple, end: tuple, colour: str, line: str = "-") -
     axes.add_patch(FancyArrowPatch(start, end, color=colour, linestyle=line, **style))
 
 
-def _draw_key(axes: Axes) -> None:
+def _draw_key(axes: Axes, skips: bool) -> None:
     entries = [
         (RED, "-", "2×2 max pool"),
         (BLUE, "-", "up-convolution, ×2"),
-        (GREEN, "--", "skip connection"),
+        *[(GREEN, "--", "skip connection")] * skips,
         (GREY, "-", "input and 1×1 output convolution"),
     ]
     keys = [Line2D([], [], color=colour, linestyle=line, lw=2, label=text) for colour, line, text in entries]
@@ -168,20 +180,72 @@ def show_predictions(images: Tensor, masks: Tensor, logits: Tensor, threshold: f
     """
     _check(images, masks=masks, logits=logits)
     count = max(1, min(count, len(images)))
-    images, masks = images[:count], masks[:count]
-    predicted = binarize(logits[:count].detach(), threshold)
-    scores = iou(predicted, masks, per_image=True)
     figure, axes = _grid(3, count, key_height=0.35)
     for column in range(count):
-        picture = _pixels(images[column])
-        axes[0, column].imshow(picture)
+        axes[0, column].imshow(_pixels(images[column]))
         axes[1, column].imshow(_plane(masks[column]), cmap="gray", vmin=0, vmax=1)
-        axes[2, column].imshow(_outcomes(picture, _plane(masks[column]) > 0, _plane(predicted[column]) > 0))
-        axes[2, column].set_title(f"IoU {scores[column]:.2f}", fontsize=10)
+        score = _show_outcome(axes[2, column], images[column], masks[column], logits[column], threshold)
+        axes[2, column].set_title(f"IoU {score:.2f}", fontsize=10)
     _name_rows(axes, ("picture", "mask", "prediction"))
-    keys = [Patch(color=colour, label=name) for name, colour in OUTCOMES.items()]
-    figure.legend(handles=keys, loc="outside lower center", ncols=1 if count == 1 else 3, frameon=False, fontsize=10)
+    _outcome_key(figure, columns=1 if count == 1 else 3)
     return _finish(figure)
+
+
+def show_progress(
+    snapshots: Mapping[int | str, Tensor], images: Tensor, masks: Tensor, threshold: float = 0.5, count: int = 4
+) -> Figure:
+    """Show how the predictions of the same pictures change over training, one column a snapshot, with each IoU.
+
+    snapshots: epoch → raw logits `(B, 1, H, W)`; a name in place of the epoch compares models instead.
+    images: `(B, 3, H, W)` in [0, 1]. masks: `(B, 1, H, W)` of 0 and 1. All three may come without B for one picture.
+    threshold: probability above which a pixel is pet. count: pictures at most; of many snapshots 8 are shown, the
+    first, the last and evenly between. Raises ValueError for no snapshots and for what `show_predictions` refuses.
+    """
+    images, masks = (part if part.ndim == 4 else part[None] for part in (images, masks))
+    if not isinstance(snapshots, Mapping) or not snapshots:
+        raise ValueError("No dict of snapshots: keep snapshots[epoch] = model(images).detach() every few epochs.")
+    snapshots = {name: logits if logits.ndim == 4 else logits[None] for name, logits in snapshots.items()}
+    _check(images, masks=masks, **{f"snapshots[{name!r}]": logits for name, logits in snapshots.items()})
+    count = max(1, min(count, len(images)))
+    names = list(snapshots)
+    names = [names[i] for i in sorted(set(np.linspace(0, len(names) - 1, 8).round().astype(int)))]
+    figure, axes = _grid(count, 2 + len(names), key_height=0.7)
+    for row in range(count):
+        axes[row, 0].imshow(_pixels(images[row]))
+        axes[row, 1].imshow(_plane(masks[row]), cmap="gray", vmin=0, vmax=1)
+        for cell, name in zip(axes[row, 2:], names):
+            score = _show_outcome(cell, images[row], masks[row], snapshots[name][row], threshold)
+            heading = "" if row else f"epoch {name}\n" if isinstance(name, int) else f"{name}\n"
+            cell.set_title(f"{heading}IoU {score:.2f}", fontsize=10)
+    axes[0, 0].set_title("picture", fontsize=10)
+    axes[0, 1].set_title("mask", fontsize=10)
+    _outcome_key(figure)
+    return _finish(figure)
+
+
+def _show_outcome(cell: Axes, image: Tensor, mask: Tensor, logits: Tensor, threshold: float) -> float:
+    """Draw one prediction in the colours of OUTCOMES and return its IoU."""
+    # The network may still lie on the GPU while pictures and masks do not.
+    mask, predicted = mask.detach().cpu(), binarize(logits.detach(), threshold).cpu()
+    cell.imshow(_outcomes(_pixels(image), _plane(mask) > 0, _plane(predicted) > 0))
+    return float(iou(predicted[None], mask[None]))
+
+
+def _outcome_key(figure: Figure, columns: int = 3) -> None:
+    keys = [Patch(color=colour, label=name) for name, colour in OUTCOMES.items()]
+    figure.legend(handles=keys, loc="outside lower center", ncols=columns, frameon=False, fontsize=10)
+
+
+def _outcomes(picture: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """The picture in grey under the colours of OUTCOMES, `(H, W, 3)`."""
+    shown = 0.35 + 0.5 * picture.mean(-1, keepdims=True).repeat(3, -1)
+    where = (true & predicted, ~true & predicted, true & ~predicted)
+    for pixels, colour in zip(where, OUTCOMES.values()):
+        shown[pixels] = 0.25 * shown[pixels] + 0.75 * np.array(to_rgb(colour))
+    return shown
+
+
+# ---------------------------------------------------------------------------------------------- inside a network
 
 
 def show_feature_maps(
@@ -216,13 +280,443 @@ def show_feature_maps(
     return _finish(figure)
 
 
-def _outcomes(picture: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """The picture in grey under the colours of OUTCOMES, `(H, W, 3)`."""
-    shown = 0.35 + 0.5 * picture.mean(-1, keepdims=True).repeat(3, -1)
-    where = (true & predicted, ~true & predicted, true & ~predicted)
-    for pixels, colour in zip(where, OUTCOMES.values()):
-        shown[pixels] = 0.25 * shown[pixels] + 0.75 * np.array(to_rgb(colour))
-    return shown
+def show_attention(image: Tensor, alphas: Sequence[Tensor] | Mapping[str, Tensor], own_scale: bool = False) -> Figure:
+    """Lay the attention of every level over the picture, one panel a level with its size and range.
+
+    image: `(3, H, W)` or `(1, 3, H, W)` in [0, 1]. alphas: `(1, h, w)` or `(1, 1, h, w)` each, in [0, 1]: the
+    `alpha` of every gate after a forward pass of that picture, in a list or named in a dict; shown bilinear at H × W.
+    own_scale: colours from the least to the largest value of each level, to see what differs little; else 0 to 1.
+    Raises ValueError for no maps, for more than one picture at once and for values outside [0, 1].
+    """
+    image = image if image.ndim == 4 else image[None]
+    _check(image)
+    alphas = [alphas] if isinstance(alphas, Tensor) else alphas
+    names = [f"{name}, " for name in alphas] if isinstance(alphas, Mapping) else [""] * len(alphas)
+    maps = [_attention_map(alpha) for alpha in (alphas.values() if isinstance(alphas, Mapping) else alphas)]
+    if len(image) != 1 or not maps:
+        raise ValueError(
+            f"{len(image)} pictures and {len(maps)} maps: one picture (image[:1]) and a map or more are expected; "
+            "run model(image) first, then gather alpha from every gate."
+        )
+    grey = _pixels(image[0]).mean(-1)
+    figure, axes = plt.subplots(1, 1 + len(maps), figsize=(2.6 * (1 + len(maps)), 2.5), layout="constrained")
+    axes[0].imshow(_pixels(image[0]))
+    axes[0].set_title("picture", fontsize=10)
+    for cell, name, alpha in zip(axes[1:], names, maps):
+        low, high = float(alpha.min()), float(alpha.max())
+        large = F.interpolate(alpha, grey.shape, mode="bilinear", align_corners=False)
+        cell.imshow(grey, cmap="gray", vmin=-0.5, vmax=1)  # lightened: dark fur would hide the colours
+        span = {"vmin": low, "vmax": high} if own_scale else {"vmin": 0, "vmax": 1}
+        shown = cell.imshow(large[0, 0].numpy(), cmap="viridis", alpha=0.6, **span)
+        figure.colorbar(shown, ax=cell, shrink=0.75, label="α")
+        cell.set_title(f"{name}{alpha.shape[2]}×{alpha.shape[3]}\nα {low:.2f} to {high:.2f}", fontsize=10)
+    for cell in axes:
+        cell.axis("off")
+    return _finish(figure)
+
+
+def _attention_map(alpha: Tensor | None) -> Tensor:
+    """One map as `(1, 1, h, w)`, checked."""
+    if alpha is None:
+        raise ValueError("An alpha is None: a gate has one only after a forward pass; run model(image) first.")
+    alpha = alpha.detach().float().cpu()
+    alpha = alpha if alpha.ndim == 4 else alpha[None]
+    if alpha.ndim != 4 or tuple(alpha.shape[:2]) != (1, 1):
+        raise ValueError(f"alpha {tuple(alpha.shape)}: (1, 1, h, w) is expected; pass alpha[:1] of a batch.")
+    if not (alpha.min() >= 0 and alpha.max() <= 1):  # false for NaN too
+        raise ValueError(
+            f"alpha ranges over [{alpha.min():.3g}, {alpha.max():.3g}], attention over [0, 1]: "
+            "keep what comes out of the sigmoid."
+        )
+    return alpha
+
+
+def plot_gradient_flow(norms_by_model: Mapping[str, Mapping[str, float]], title: str | None = None) -> Figure:
+    """Plot how much gradient reaches every block, from the first encoder to the head, one line a model.
+
+    norms_by_model: model name → {parameter name → L2 norm of its gradient}, parameters in the order of depth. Lists
+    side by side in the decoder (`ups.0 … ups.3, decoders.0 … decoders.3`) are put level by level.
+    Lines: the norm over all parameters of a block, `encoders.0` or `bottleneck`. Dots: single weights; biases have
+    none. A norm of 0 stands as a cross at the foot.
+    Raises ValueError for no models, a model without norms, and norms that are negative, infinite or NaN.
+    """
+    _check_norms(norms_by_model)
+    grouped = {model: _by_block(norms) for model, norms in norms_by_model.items()}
+    blocks = _merged_blocks(grouped.values())
+    figure, axes = plt.subplots(figsize=(min(max(0.55 * len(blocks) + 2, 7), 14), 4.6), layout="constrained")
+    drawn = [norm for by_block in grouped.values() for norms in by_block.values() for norm in _drawn(norms)]
+    foot = 10.0 ** math.floor(math.log10(min((norm for norm in drawn if norm > 0), default=1e-8)) - 0.5)
+    for position, (model, by_block) in enumerate(grouped.items()):
+        style = {"color": SERIES[position % 7], "marker": MARKERS[position % 7], "linestyle": LINES[position // 7 % 3]}
+        _draw_flow(axes, by_block, blocks, foot, style, model)
+    for position in range(0, len(blocks), 2):
+        axes.axvspan(position - 0.5, position + 0.5, color="0.96", zorder=0)
+    if 0 in drawn:
+        axes.text(0.995, foot, "0: no gradient", transform=axes.get_yaxis_transform(), ha="right", va="bottom")
+    axes.set(yscale="log", xlim=(-0.5, len(blocks) - 0.5), ylabel="L2 norm of the gradient", title=title)
+    axes.set_xticks(range(len(blocks)), blocks, rotation=45, ha="right", rotation_mode="anchor", fontsize=9)
+    axes.set_xlabel("line: whole block, dots: its single weights (biases left out)", fontsize=9)
+    axes.grid(axis="y", color="0.88")
+    figure.legend(frameon=False, fontsize=9, ncols=min(len(grouped), 5), loc="outside lower center")
+    return _finish(figure)
+
+
+def _check_norms(norms_by_model: Mapping[str, Mapping[str, float]]) -> None:
+    if not norms_by_model or not all(isinstance(norms, Mapping) and norms for norms in norms_by_model.values()):
+        raise ValueError('Norms by model are expected: pass {"concat": gradient_norms(model, …)}, a dict in a dict.')
+    for model, norms in norms_by_model.items():
+        wrong = [name for name, norm in norms.items() if not 0 <= norm < math.inf]
+        if wrong:
+            raise ValueError(
+                f"{model}: the norm of {wrong[0]} is {norms[wrong[0]]}, no finite number from 0 on. The loss has "
+                "diverged: look at it, and at the learning rate."
+            )
+
+
+def _by_block(norms: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    blocks: dict[str, dict[str, float]] = {}
+    for name, norm in norms.items():
+        first, second, *_ = [*name.split("."), ""]
+        blocks.setdefault(f"{first}.{second}" if second.isdigit() else first, {})[name] = float(norm)
+    return blocks
+
+
+def _merged_blocks(orders) -> list[str]:
+    """The blocks of all models in the order of depth."""
+    merged: list[str] = []
+    for order in orders:
+        position = 0
+        for block in order:
+            if block in merged:
+                position = merged.index(block) + 1
+            else:  # right behind what comes before it in its own model
+                merged.insert(position, block)
+                position += 1
+    runs = [list(run) for _, run in groupby(merged, key=lambda block: "." in block)]
+    lists = [run for run in runs if "." in run[0]]
+    for run in lists[1:]:  # behind the bottleneck; the encoder's own order is its depth
+        run.sort(key=lambda block: int(block.split(".")[1]))
+    return [block for run in runs for block in run]
+
+
+def _drawn(norms: Mapping[str, float]) -> list[float]:
+    """The norm over a whole block, then those of its weights."""
+    # Biases in front of a BatchNorm have no gradient but rounding errors, which would stretch the scale.
+    return [math.hypot(*norms.values()), *(norm for name, norm in norms.items() if not name.endswith("bias"))]
+
+
+def _split_points(points) -> tuple[list[float], list[float]]:
+    points = list(points)
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _draw_flow(axes: Axes, by_block: dict, blocks: list[str], foot: float, style: dict, model: str) -> None:
+    dots, line = [], []
+    for position, block in enumerate(blocks):
+        norms = by_block.get(block)
+        if norms is None:
+            continue
+        whole, *weights = _drawn(norms)
+        line.append((position, whole))
+        places = np.linspace(-0.3, 0.3, len(weights)) if len(weights) > 1 else [0]
+        dots += [(position + place, norm) for place, norm in zip(places, weights)]
+    axes.plot(*zip(*((x, max(y, foot)) for x, y in line)), **style, markersize=5, lw=1.6, label=model)
+    colour = style["color"]
+    axes.scatter(*_split_points(p for p in dots if p[1] > 0), s=8, color=colour, alpha=0.45, lw=0)
+    axes.scatter(*_split_points((x, foot) for x, y in dots + line if y == 0), s=50, color=colour, marker="x")
+
+
+# ---------------------------------------------------------------------------------------------- training
+
+NAMES = {
+    "loss": "loss", "iou": "IoU", "lr": "learning rate", "dice": "Dice", "boundary_f1": "boundary F1",
+    "memory_mb": "peak memory (MB)", "seconds": "seconds an epoch",
+}  # fmt: skip
+PARTS = {"train": ("training", BLUE, "--"), "val": ("validation", RED, "-"), "": ("", GREY, "-")}
+
+
+def plot_history(history: Mapping[str, Sequence[float]], title: str | None = None) -> Figure:
+    """Plot the learning curves of one run: loss, IoU with its best epoch, learning rate, and whatever else it holds.
+
+    history: lists with one number an epoch, `train_loss`, `val_loss`, `train_iou`, `val_iou`, `lr` and any more
+    (`val_dice`, `seconds`); `train_` and `val_` of a quantity share a panel. Lists may be short while training runs.
+    Raises ValueError where no list holds a number yet.
+    """
+    panels = _panels(history)
+    columns = min(len(panels), 3)
+    rows = math.ceil(len(panels) / columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(4.2 * columns, 3.1 * rows), squeeze=False, layout="constrained")
+    best = _best(history.get("val_iou", ()), "iou")
+    for cell, (quantity, parts) in zip(axes.flat, panels.items()):
+        for part, values in parts.items():
+            label, colour, line = PARTS[part]
+            _draw_curve(cell, values, label or None, colour, line)
+        if best and quantity in ("iou", "loss"):
+            cell.axvline(best[0], color=GREY, lw=1, ls=":", zorder=1)
+        if best and quantity == "iou":
+            cell.plot(*best, "*", color=RED, ms=13, mec="white", label=f"best {best[1]:.3f}, epoch {best[0]}", ls="")
+        _dress(cell, quantity, list(parts.values()))
+    for cell in axes.flat[len(panels) :]:
+        cell.set_visible(False)
+    if title:
+        figure.suptitle(title, fontsize=12)
+    return _finish(figure)
+
+
+def compare_histories(
+    histories: Mapping[str, Mapping[str, Sequence[float]]], key: str = "val_iou", title: str | None = None
+) -> Figure:
+    """Plot one curve of several runs together, with the best epoch of each where there is a best.
+
+    histories: name of the run → its history, as in `plot_history`. key: which list, for example "val_loss".
+    The best of a loss is its least value, of other scores the largest; learning rate, time and memory have none.
+    Raises ValueError for no histories and for a key that one of them lacks.
+    """
+    if not isinstance(histories, Mapping) or not all(isinstance(each, Mapping) for each in histories.values()):
+        raise ValueError('Histories by name are expected, for example {"dice": history, "focal": other_history}.')
+    lacking = [name for name, history in histories.items() if not len(history.get(key, ()))]
+    if not histories or lacking:
+        held = ", ".join(dict.fromkeys(name for history in histories.values() for name in history))
+        raise ValueError(f"No {key!r} in {lacking or 'no histories'}: they hold {held or 'nothing yet'}.")
+    figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
+    quantity = _split(key)[1]
+    for position, (name, history) in enumerate(histories.items()):
+        colour, line = SERIES[position % 7], LINES[position // 7 % 3]
+        best = _best(history[key], quantity)
+        label = f"{name}: best {best[1]:.3f}, epoch {best[0]}" if best else name
+        _draw_curve(axes, history[key], label, colour, line)
+        if best:
+            axes.plot(*best, "*", color=colour, ms=13, mec="white", zorder=3)
+    _dress(axes, quantity, [history[key] for history in histories.values()])
+    axes.get_legend().remove()  # many runs leave no free corner
+    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    axes.set_title(title or f"{PARTS[_split(key)[0]][0]} {NAMES.get(quantity, quantity)}".strip())
+    return _finish(figure)
+
+
+def _split(key: str) -> tuple[str, str]:
+    """`val_iou` as `("val", "iou")`, `lr` as `("", "lr")`."""
+    part, _, quantity = key.partition("_")
+    return (part, quantity) if part in ("train", "val") and quantity else ("", key)
+
+
+def _panels(history: Mapping[str, Sequence[float]]) -> dict[str, dict[str, list[float]]]:
+    """quantity → part → numbers, loss, IoU and learning rate first."""
+    panels: dict[str, dict[str, list[float]]] = {"loss": {}, "iou": {}, "lr": {}}
+    for key, values in history.items() if isinstance(history, Mapping) else ():
+        if isinstance(values, (list, tuple, np.ndarray, Tensor)) and len(values):
+            part, quantity = _split(key)
+            panels.setdefault(quantity, {})[part] = [float(value) for value in values]
+    panels = {quantity: parts for quantity, parts in panels.items() if parts}
+    if not panels:
+        raise ValueError("No numbers in the history: pass train_model's dict of lists, after the first epoch or later.")
+    return panels
+
+
+def _best(values: Sequence[float], quantity: str) -> tuple[int, float] | None:
+    """Epoch, counted from 1, and value of the best entry; None where there is none."""
+    finite = {epoch: float(value) for epoch, value in enumerate(values, start=1) if math.isfinite(value)}
+    if not finite or quantity in ("lr", "seconds", "memory_mb"):
+        return None
+    epoch = (min if "loss" in quantity else max)(finite, key=finite.get)
+    return epoch, finite[epoch]
+
+
+def _draw_curve(axes: Axes, values: Sequence[float], label: str | None, colour: str, line: str) -> None:
+    values = np.array([float(value) for value in values])
+    shown = np.where(np.isfinite(values), values, np.nan)  # a gap where the run diverged
+    # A line of one point would not be seen.
+    marker = "o" if len(values) <= 12 or np.isfinite(values).sum() <= 2 else None
+    axes.plot(range(1, len(values) + 1), shown, color=colour, ls=line, marker=marker, ms=3.5, lw=1.8, label=label)
+    if not np.isfinite(values).all():
+        first = int(np.argmin(np.isfinite(values))) + 1
+        axes.plot([], [], "x", color=colour, label=f"not finite from epoch {first}")
+
+
+def _dress(axes: Axes, quantity: str, curves: list[Sequence[float]]) -> None:
+    longest = max(len(curve) for curve in curves)
+    axes.set(xlabel="epoch", title=NAMES.get(quantity, quantity.replace("_", " ")))
+    axes.set_xlim(1 - 0.03 * longest, longest * 1.03) if longest > 1 else axes.set_xlim(0.5, 1.5)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
+    axes.grid(color="0.9")
+    axes.spines[["top", "right"]].set_visible(False)
+    positive = [float(value) for curve in curves for value in curve if value > 0]
+    if quantity == "lr" and positive:
+        axes.set(yscale="log", ylim=(min(positive) / 2, max(positive) * 2))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(positive) < 100 * min(positive) else (1,)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(frameon=False, fontsize=9)
+
+
+def plot_focal(gammas: Sequence[float] = (0, 1, 2, 5)) -> Figure:
+    """Plot the focal loss of one pixel, and the weight it leaves to it, against the probability of the right class.
+
+    gammas: exponents of 0 or more; 0 is the binary cross-entropy. Raises ValueError for none and for negative ones.
+    Source: Lin, Goyal, Girshick, He, Dollár: Focal Loss for Dense Object Detection, ICCV 2017, figure 1; no α here.
+    """
+    if not len(gammas) or not min(gammas) >= 0:
+        raise ValueError(f"gammas={gammas}: one exponent or more, each of 0 or more, for example (0, 1, 2, 5).")
+    right = np.linspace(0.01, 0.995, 400)  # at 0 the loss is infinite
+    figure, (left, weights) = plt.subplots(1, 2, figsize=(9.5, 3.6), layout="constrained")
+    for position, gamma in enumerate(gammas):
+        weight = (1 - right) ** gamma
+        style = {"color": SERIES[position % 7], "ls": LINES[position // 7 % 3], "lw": 2}
+        label = f"γ = {gamma:g}" + (", cross-entropy" if gamma == 0 else "")
+        left.plot(right, -weight * np.log(right), label=label, **style)
+        weights.plot(right, weight, **style)
+    left.set(ylim=(0, 4.6), ylabel="loss of the pixel", title="(1 − p)$^γ$ · (−log p)")
+    weights.set(yscale="log", ylim=(1e-5, 2), ylabel="share of the cross-entropy left", title="(1 − p)$^γ$")
+    for axes in (left, weights):
+        axes.axvspan(0.5, 1, color="0.95", zorder=0)
+        axes.set(xlim=(0, 1), xlabel="probability p of the right class")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="0.88")
+    weights.text(0.75, 1.1, "pixel is right", ha="center", va="bottom", fontsize=9)
+    left.legend(frameon=False, fontsize=9)
+    return _finish(figure)
+
+
+# ---------------------------------------------------------------------------------------------- tables
+
+
+class ResultsTable:
+    """A table of texts that a notebook shows as HTML and `print` as plain text; made by `results_table`.
+
+    columns: headings. cells: rows of (text, is it the best of its column).
+    """
+
+    def __init__(self, columns: list[str], cells: list[list[tuple[str, bool]]], numeric: list[bool]):
+        self.columns, self.cells, self.numeric = columns, cells, numeric
+
+    def _repr_html_(self) -> str:
+        sides = [f'style="text-align: {"right" if number else "left"}"' for number in self.numeric]
+        head = "".join(f"<th {side}>{html.escape(name)}</th>" for side, name in zip(sides, self.columns))
+        body = ""
+        for row in self.cells:
+            texts = (f"<b>{html.escape(text)}</b>" if best else html.escape(text) for text, best in row)
+            body += "<tr>" + "".join(f"<td {side}>{text}</td>" for side, text in zip(sides, texts)) + "</tr>\n"
+        return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
+
+    def __repr__(self) -> str:
+        stars = [any(best for _, best in column) for column in zip(*self.cells)]  # others in the column get a space
+        lines = [[text + (" *"[best] if star else "") for (text, best), star in zip(row, stars)] for row in self.cells]
+        lines.insert(0, [name + " " * star for name, star in zip(self.columns, stars)])
+        widths = [max(map(len, column)) for column in zip(*lines)]
+        sides = [f"{'>' if number else '<'}{width}" for number, width in zip(self.numeric, widths)]
+        aligned = ["  ".join(map(format, line, sides)).rstrip() for line in lines]
+        return "\n".join([*aligned, *["* best of its column"] * any(stars)])
+
+
+def results_table(
+    rows: Sequence[Mapping[str, object]],
+    columns: Sequence[str] | None = None,
+    precision: int = 3,
+    best: Mapping[str, Callable] | None = None,
+) -> ResultsTable:
+    """Lay results out as a table, one dict a row, the best value of chosen columns in bold.
+
+    rows: column → value; numbers, one-element tensors and anything that str() shows; a missing value is a dash.
+    columns: which and in which order; all that occur unless said. precision: decimals of fractions.
+    best: column → max or min, for example {"val_iou": max, "forward_ms": min}; equal bests are all bold.
+    Raises ValueError for rows that are no dicts and for columns that no row has.
+    """
+    if isinstance(rows, Mapping) or not rows or not all(isinstance(row, Mapping) for row in rows):
+        raise ValueError('rows: a list of one dict or more is expected, for example [{"name": "add", "val_iou": 0.8}].')
+    found = list(dict.fromkeys(name for row in rows for name in row))
+    columns, best = list(found if columns is None else columns), dict(best or {})
+    unknown = [name for name in (*columns, *best) if name not in found]
+    if unknown or not columns:
+        raise ValueError(f"columns or best name {unknown}, which no row has: the rows have {found}.")
+    values = {name: [_plain(row.get(name)) for row in rows] for name in columns}
+    winners = {}
+    for name, choose in best.items():
+        numbers = [value for value in values.get(name, ()) if _is_number(value) and not math.isnan(value)]
+        winners[name] = choose(numbers) if numbers else None
+    cells = [
+        [(_as_text(values[name][i], precision), _is_number(values[name][i]) and values[name][i] == winners.get(name))
+         for name in columns]
+        for i in range(len(rows))
+    ]  # fmt: skip
+    numeric = [all(value is None or _is_number(value) for value in values[name]) for name in columns]
+    return ResultsTable([str(name) for name in columns], cells, numeric)
+
+
+def _plain(value: object) -> object:
+    """A number out of a one-element tensor or array."""
+    return value.item() if hasattr(value, "item") and math.prod(np.shape(value)) == 1 else value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _as_text(value: object, precision: int) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float) and math.isfinite(value):
+        tiny = 0 < abs(value) < 0.5 * 10**-precision  # would read as 0
+        return f"{value:.{max(precision - 1, 0)}e}" if tiny else f"{value:,.{precision}f}"
+    return f"{value:,}" if _is_number(value) else str(value)
+
+
+# ---------------------------------------------------------------------------------------------- slider
+
+
+def threshold_slider(images: Tensor, masks: Tensor, logits: Tensor, index: int = 0):
+    """A slider over the threshold, with the prediction, its IoU, Dice and boundary F1 following it.
+
+    images: `(B, 3, H, W)` in [0, 1]. masks: `(B, 1, H, W)` of 0 and 1. logits: `(B, 1, H, W)`, raw.
+    index: the picture shown first. Returns an ipywidgets VBox of: slider of the threshold, slider of the picture,
+    scores (HTML), picture (PNG). Needs a notebook to be moved; elsewhere it stands still.
+    Raises ValueError for what `show_predictions` refuses and for an index outside the batch.
+    """
+    import ipywidgets as widgets  # here alone: the other figures need no notebook
+
+    _check(images, masks=masks, logits=logits)
+    if not 0 <= index < len(images):
+        raise ValueError(f"index={index}: there are {len(images)} pictures, so 0 to {len(images) - 1}.")
+    images, masks, logits = (part.detach().cpu() for part in (images, masks, logits))
+    binarize(logits)  # says so here if there are NaN: an error while sliding would be lost in the notebook's log
+    wide = {"layout": widgets.Layout(width="420px"), "style": {"description_width": "80px"}}
+    threshold = widgets.FloatSlider(value=0.5, min=0, max=1, step=0.01, description="threshold", **wide)
+    picture = widgets.IntSlider(
+        value=index, min=0, max=len(images) - 1, description="picture", disabled=len(images) == 1, **wide
+    )
+    scores, view = widgets.HTML(), widgets.Image(format="png")
+
+    def follow(_change=None):
+        i = slice(picture.value, picture.value + 1)
+        scores.value = _scores(masks[i], binarize(logits[i], threshold.value))
+        view.value = _outcome_png(images[i], masks[i], logits[i], threshold.value)
+
+    for slider in (threshold, picture):
+        slider.observe(follow, names="value")
+    follow()
+    return widgets.VBox([threshold, picture, scores, view])
+
+
+def _scores(mask: Tensor, predicted: Tensor) -> str:
+    scores = {"IoU": iou(predicted, mask), "Dice": dice(predicted, mask), "boundary F1": boundary_f1(predicted, mask)}
+    shares = f"pet {predicted.mean():.0%} of the picture, {mask.float().mean():.0%} in the mask"
+    return " · ".join([*(f"{name} <b>{float(score):.3f}</b>" for name, score in scores.items()), shares])
+
+
+def _outcome_png(image: Tensor, mask: Tensor, logits: Tensor, threshold: float) -> bytes:
+    figure, axes = _grid(1, 3, key_height=0.5)
+    axes[0, 0].imshow(_pixels(image[0]))
+    axes[0, 1].imshow(torch.sigmoid(logits[0, 0].float()).numpy(), cmap="gray", vmin=0, vmax=1)
+    _show_outcome(axes[0, 2], image[0], mask[0], logits[0], threshold)
+    for cell, name in zip(axes[0], ("picture", "probability of pet", f"above {threshold:.2f}")):
+        cell.set_title(name, fontsize=10)
+    _outcome_key(figure)
+    data = io.BytesIO()
+    _finish(figure).savefig(data, format="png", dpi=100)
+    return data.getvalue()
+
+
+# ---------------------------------------------------------------------------------------------- shared
 
 
 def _pixels(image: Tensor) -> np.ndarray:

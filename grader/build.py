@@ -1,7 +1,8 @@
 """One source, three renderings: the student's notebooks, the starter module, the instructor's notebooks.
 
 `solutions/lab_01_unet.py` is a notebook in jupytext's percent format whose cells carry their part in the lab:
-`task="1.1"` (or `"1.3, 1.4"`), `check="1.1"`, `export="true"` (also goes into the starter module).
+`task="1.1"` (or `"1.3, 1.4"`), `check="1.1"`, `export="true"` (also goes into the starter module), and, on a
+markdown cell, `manual="report"` (an answer that a person marks, by its name in the rubric).
 nbgrader's own preprocessors strip the solutions, so `nbgrader generate_assignment` on the instructor's
 notebooks gives the bytes in `labs/`, when the course's `nbgrader_config.py` says
 
@@ -14,6 +15,7 @@ This module is for instructors: it needs the extra `[grade]` and the folder `sol
 import ast
 import hashlib
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +37,7 @@ from nbgrader.preprocessors import (
 from traitlets import Dict
 from traitlets.config import Config
 
-from grader.rubric import assignment, load_rubric
+from grader.rubric import assignment, load_manual, load_rubric
 
 ROOT = Path(__file__).resolve().parent.parent
 ASSIGNMENT = assignment()
@@ -65,6 +67,7 @@ class Cell:
     tasks: list = field(default_factory=list)
     check: str = ""
     export: bool = False
+    manual: str = ""
 
 
 @dataclass
@@ -197,6 +200,7 @@ def as_cell(cell, line):
         tasks=[task.strip() for task in marks.get("task", "").split(",") if task.strip()],
         check=marks.get("check", ""),
         export=marks.get("export") == "true",
+        manual=marks.get("manual", ""),
     )
 
 
@@ -218,12 +222,12 @@ def verify_marks(lab, cell):
         number, cause = error.args
         mend = f"give every `{BEGIN}` one `{END}` below it, in the same cell."
         raise BuildError(lab.path, cell.line + number - 1, cause, mend) from None
-    if found and not cell.tasks:
+    if found and not cell.tasks and not cell.manual:
         cause = "a solution region in a cell that is no task cell: students would be given the solution."
         mend = 'write `# %% task="1.1"` (its task) above the cell.'
         raise BuildError(lab.path, cell.line + found[0][0] - 1, cause, mend)
-    if cell.tasks and not found:
-        cause = f"the cell of task {', '.join(cell.tasks)} has no solution region: students would get it as it is."
+    if (cell.tasks or cell.manual) and not found:
+        cause = f"the cell of task {cell.manual or ', '.join(cell.tasks)} has no solution region: students would get it as it is."
         raise BuildError(lab.path, cell.line, cause, f"put `{BEGIN}` and `{END}` around what students write.")
 
 
@@ -233,8 +237,11 @@ def verify_ids(lab, cell, rubric):
         if task not in rubric:
             mend = f"correct the id, or add task {task} to grader/rubric.toml."
             raise BuildError(lab.path, cell.line, f"task {task} is not in the rubric.", mend)
+    if cell.manual and (cell.manual not in load_manual() or cell.kind != "markdown"):
+        mend = "name an item of [manual] in grader/rubric.toml, on a markdown cell."
+        raise BuildError(lab.path, cell.line, f"manual={cell.manual!r} is no item that a person marks.", mend)
     named = set()
-    for first, _, task in regions(cell.source):
+    for first, _, task in regions(cell.source) if not cell.manual else []:
         if task not in cell.tasks:
             belongs = f"the TODO above it says Task {task}" if task else "no `# TODO Task …:` stands above it"
             cause = f"a solution region in the cell of task {', '.join(cell.tasks)}, but {belongs}."
@@ -272,11 +279,17 @@ def verify_agreement(lab, rubric):
         if cell.check:
             places["check cells"].append(cell.check)
     wanted = sorted(task for task, entry in rubric.items() if entry.notebook == lab.name)
+    without_cell = {task for task, entry in rubric.items() if entry.experiment}
     for place, ids in places.items():
-        if sorted(ids) != wanted:
-            named, graded = ", ".join(ids) or "no task", ", ".join(wanted) or "none"
+        wanted_here = [task for task in wanted if place != "task cells" or task not in without_cell]
+        if sorted(ids) != wanted_here:
+            named, graded = ", ".join(ids) or "no task", ", ".join(wanted_here) or "none"
             cause = f"{place} name {named}; the rubric has {graded} for the notebook {lab.name}."
             raise BuildError(lab.path, 1, cause, "give each task one heading, one task cell and one check cell.")
+    items = sorted(item.id for item in load_manual().values() if item.notebook == lab.name)
+    if sorted(cell.manual for cell in lab.cells if cell.manual) != items:
+        cause = f"the items that a person marks here are {', '.join(items) or 'none'} in the rubric, but not in the cells."
+        raise BuildError(lab.path, 1, cause, 'give each item one markdown cell with `manual="…"`.')
 
 
 # ---- rendering ----
@@ -291,6 +304,7 @@ def source_notebook(lab, rubric=None):
         if cell.kind == "markdown":
             heading = (HEADING.findall(cell.source) or [heading])[-1]
             made = nbformat.v4.new_markdown_cell(fill_in(lab, cell, heading, rubric))
+            made.metadata.update(nbgrader_metadata(cell, rubric))
         else:
             made = nbformat.v4.new_code_cell(cell.source)
             made.metadata.update(nbgrader_metadata(cell, rubric))
@@ -308,7 +322,7 @@ def fill_in(lab, cell, task, rubric):
     """Fill `{{title}}`, `{{minutes}}`, `{{difficulty}}` and `{{points}}` of a text cell from its task's entry."""
 
     def value(match):
-        entry = rubric[task] if task else None
+        entry = load_manual()[cell.manual] if cell.manual else rubric[task] if task else None
         if not hasattr(entry, match[1]):
             line = cell.line + cell.source[: match.start()].count("\n")
             mend = "use title, minutes, difficulty or points, below a `## Task …` heading."
@@ -320,7 +334,7 @@ def fill_in(lab, cell, task, rubric):
 
 
 def nbgrader_metadata(cell, rubric):
-    """Return a code cell's metadata: a solution cell, a locked grade cell worth its task's points, or nothing."""
+    """Return a cell's metadata: a solution cell, a locked grade cell worth its task's points, an answer for a person, or nothing."""
     marks = {"schema_version": 3, "grade": False, "solution": False, "locked": False, "task": False}
     if cell.tasks:
         return {"nbgrader": {**marks, "grade_id": grade_id("task", cell.tasks), "solution": True}}
@@ -328,6 +342,9 @@ def nbgrader_metadata(cell, rubric):
         points = rubric[cell.check].points
         graded = {"grade_id": grade_id("check", [cell.check]), "grade": True, "locked": True, "points": points}
         return {"nbgrader": {**marks, **graded}}
+    if cell.manual:
+        points = load_manual()[cell.manual].points
+        return {"nbgrader": {**marks, "grade_id": cell.manual, "grade": True, "solution": True, "points": points}}
     return {}
 
 
@@ -357,17 +374,30 @@ def student_notebook(source):
 
 def starter_module(labs, stubbed, rubric):
     """Return the starter module: imports, then every task's stub under its heading."""
-    blocks = [STARTER_DOCSTRING]
+    imports, blocks = set(), []
     for lab in labs:
         notebook = nbformat.reads(stubbed[lab.name], as_version=4)
         for cell, rendered in zip(lab.cells, notebook.cells):
-            if cell.export and rendered.source not in blocks:
+            if cell.export and _only_imports(rendered.source):
+                imports |= set(rendered.source.split("\n")) - {""}
+            elif cell.export:
                 blocks.append(rendered.source)
             elif cell.tasks:
                 titles = [f"# ---- Task {task} · {rubric[task].title} ----" for task in cell.tasks]
                 blocks.append("\n".join(titles) + "\n\n\n" + rendered.source)
-    first, rest = blocks[:2], blocks[2:]
-    return "\n\n\n".join(["\n\n".join(first), *rest]) + "\n"
+    return "\n\n\n".join([STARTER_DOCSTRING + "\n\n" + _sorted_imports(imports), *blocks]) + "\n"
+
+
+def _only_imports(source):
+    return all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.parse(source).body)
+
+
+def _sorted_imports(lines):
+    """Import lines as one block: the standard library's first, then the others."""
+    ours = [line for line in lines if line.split()[1].split(".")[0] in sys.stdlib_module_names]
+    others = lines - set(ours)
+    key = lambda line: (line.startswith("from"), line.lower())  # noqa: E731
+    return "\n".join(sorted(ours, key=key)) + "\n\n" * bool(ours) + "\n".join(sorted(others, key=key))
 
 
 STARTER_DOCSTRING = f'''"""The lab's TODOs as a plain module, for work in an editor instead of the notebooks.

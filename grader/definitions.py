@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+MINE = "grader.mine"  # from this name a notebook imports what the student wrote in another
 PACKAGE = "handin"  # submitted modules live in sys.modules as handin.NAME, so that they shadow nothing
 # Files of these names are read, but `import` keeps giving the real thing: a student's torch.py would break torch.
 LIBRARIES = "torch torchvision numpy matplotlib PIL tqdm scipy sklearn cv2 pandas IPython ipywidgets pytest google"
@@ -157,6 +158,8 @@ class SubmittedModules:
     def import_(self, name, globals=None, locals=None, fromlist=(), level=0):
         """Python's `import` as the submission's code sees it: its own files first, then what is installed."""
         parts = name.split(".") if name else []
+        if name == MINE and not level:
+            return self._from_other_sources(fromlist or (), (globals or {}).get("__name__"))
         if not level and not (len(parts) == 1 and name in self.by_name):
             try:
                 return builtins.__import__(name, globals, locals, fromlist, 0)
@@ -164,6 +167,19 @@ class SubmittedModules:
                 if error.name != parts[0] or not self._own(parts, fromlist):
                     raise
         return self._handed_in(parts, fromlist or (), level)
+
+    def _from_other_sources(self, wanted: Iterable[str], asking: str | None) -> types.ModuleType:
+        """What the other notebooks and modules define of these names."""
+        module = types.ModuleType(MINE)
+        for name in wanted:
+            others = [loader for loader in self.loaders if loader.module.__name__ != asking and name in loader.defines]
+            values = [vars(loader.start())[name] for loader in others if name in vars(loader.start())]
+            if values:
+                setattr(module, name, min(values, key=_stub_count))
+        missing = [name for name in wanted if not hasattr(module, name)]
+        if missing:
+            raise ImportError(f"{', '.join(missing)} was not handed in: the notebook that defines it is missing")
+        return module
 
     def _own(self, parts: list[str], fromlist) -> bool:
         return parts[-1] in self.by_name or any(name in self.by_name for name in fromlist or ())
@@ -211,6 +227,8 @@ class _SourceLoader:
         self.bound_at: dict[str, int] = {}  # name → the step that bound it last
         self.flags = 0
         self.trees = [self._parse(number, cell) for number, cell in enumerate(source.cells)]
+        self.defines = {name for _, tree in self.trees for node in _flat(tree.body) for name in _bound_names(node)
+                        if not isinstance(node, IMPORTS)}
         for cell, (_, tree) in zip(source.cells, self.trees):
             needed.add(tree, cell.names)
 
@@ -385,7 +403,7 @@ def _names_from(tree: ast.Module, modules: set[str]) -> set[str]:
     """Names that this code takes out of the submission's other files."""
     names: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[-1] in modules):
+        if isinstance(node, ast.ImportFrom) and (node.level or node.module == MINE or (node.module or "").split(".")[-1] in modules):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
             names.add(node.attr)

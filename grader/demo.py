@@ -169,7 +169,7 @@ def by_task(module: str, good: dict[str, str]) -> dict[str, str]:
 
 def _other_style() -> str:
     styles = KIT / "solutions" / "alternatives"
-    return (styles / "functional.py").read_text(encoding="utf-8")
+    return (styles / "part_1" / "functional.py").read_text(encoding="utf-8")
 
 
 def _wrong(task: str, name: str) -> str:

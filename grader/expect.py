@@ -77,3 +77,14 @@ def numbers(tensor: torch.Tensor, count: int = 3) -> str:
     """The first values of a tensor, for a message."""
     values = tensor.detach().flatten()[:count].tolist()
     return "[" + ", ".join(f"{value:.4g}" for value in values) + (", …]" if tensor.numel() > count else "]")
+
+
+def expect_number(value, what: str) -> float:
+    """The number in what a function returned, a plain one or a tensor of one element; Mismatch for anything else or NaN."""
+    came, single = value, isinstance(value, torch.Tensor) and value.numel() == 1 and not value.is_meta
+    if single and not value.is_complex():
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        shown = f"a tensor of shape {tuple(came.shape)}" if isinstance(came, torch.Tensor) and not single else repr(value)[:120]
+        raise Mismatch(f"{what} is {shown}", "one number")
+    return float(value)

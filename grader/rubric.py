@@ -17,13 +17,14 @@ PATH = Path(__file__).with_name("rubric.toml")
 
 @dataclass(frozen=True)
 class Limits:
-    """What one task of one submission may use: seconds for one answer, of wall and CPU time, megabytes of memory and file."""
+    """What one task of one submission may use: seconds for one answer, of wall and CPU time, megabytes of memory, file and checkpoint."""
 
     answer_seconds: float
     wall_seconds: float
     cpu_seconds: int
     memory_mb: int
     file_mb: int
+    checkpoint_mb: int
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,22 @@ class Task:
     layout: dict[str, str]  # task → its check that what this task runs was built as described
     checks: dict[str, float]
     limits: Limits
+    experiment: bool = False  # judged by what the student's training gave, without a TODO of its own
 
     @property
     def points(self) -> float:
         """All points of the task."""
         return sum(self.checks.values())
+
+
+@dataclass(frozen=True)
+class Manual:
+    """What a person marks: the cell `id` of a notebook, worth `points`."""
+
+    id: str
+    title: str
+    notebook: str
+    points: float
 
 
 def _read() -> dict:
@@ -62,6 +74,12 @@ def load_rubric() -> dict[str, Task]:
     """Every task by its id, in the order of the file."""
     content = _read()
     return {id: _task(id, fields, content["limits"]) for id, fields in content["tasks"].items()}
+
+
+@functools.lru_cache(maxsize=1)
+def load_manual() -> dict[str, Manual]:
+    """Every item that a person marks by its id, in the order of the file."""
+    return {id: Manual(id=id, **fields) for id, fields in _read()["manual"].items()}
 
 
 def notebooks() -> set[str]:

@@ -7,12 +7,15 @@ socket). Students import it, so it needs torch and the standard library alone.
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import linecache
 import traceback
 
 import torch
 from torch import nn
+
+from .instruments import KINDS, MODELS, Scratch
 
 MESSAGE_LIMIT = 400  # characters of a student's exception that are passed on
 OWN_CODE = ("/torch/", "/grader/", "/site-packages/", "<frozen", "/lib/python", "/lib/contextlib")
@@ -37,13 +40,13 @@ class Servant:
     for whatever the submission does wrong.
     """
 
-    OPERATIONS = ("make", "call", "vjp", "load", "mode")
+    OPERATIONS = ("make", "call", "vjp", "load", "load_file", "mode", "attribute", "build", "run", "state", "saved")
 
     def __init__(self, namespace: dict, device: str = "cpu", missing: dict[str, str] | None = None):
         self.namespace = namespace
         self.device = device
         self.missing = missing or {}  # name → why the submission does not define it
-        self.objects: dict[int, nn.Module] = {}
+        self.objects: dict[int, object] = {}  # what was made or built, by handle
         self.handles = itertools.count()
 
     def answer(self, operation: str, fields: dict) -> dict:
@@ -57,29 +60,35 @@ class Servant:
         factory = self._find(name)
         with student_code(seed), torch.device(device) if device else contextlib.nullcontext():
             module = factory(*args, **kwargs)
-            if not isinstance(module, nn.Module):
+            if not callable(module):
                 raise StudentError("TypeError", f"{name} does not make an nn.Module but a {type(module).__name__}")
-            module = module.to(device=None if device else self.device, dtype=getattr(torch, dtype) if dtype else None)
-            parameters = {name: _shape(parameter) for name, parameter in module.named_parameters()}
-        handle = next(self.handles)
-        self.objects[handle] = module
-        return {"handle": handle, "parameters": parameters, "args": args, "kwargs": kwargs}
+            if isinstance(module, nn.Module):  # a loss may be any callable
+                module = module.to(device=None if device else self.device, dtype=getattr(torch, dtype) if dtype else None)
+            parameters = {name: _shape(parameter) for name, parameter in _parameters(module).items()}
+        return {"handle": self._keep(module), "parameters": parameters, "args": args, "kwargs": kwargs}
 
-    def call(self, handle: int, inputs: list, seed: int) -> dict:
-        """Call the object without gradients; the reply holds the outputs and the inputs as they are afterwards."""
+    def call(self, handle: int, inputs: list, seed: int, autocast: bool = False) -> dict:
+        """Call the object without gradients; the reply holds the outputs and the inputs as they are afterwards.
+
+        `autocast` runs it under bfloat16 autocast.
+        """
         inputs = [self._receive(value) for value in inputs]
-        with student_code(seed), torch.no_grad():
+        with student_code(seed), torch.no_grad(), torch.autocast(self._device_type(), torch.bfloat16, enabled=autocast):
             outputs = self.objects[handle](*inputs)
         return {"outputs": _send(outputs), "inputs": _send(inputs)}
 
-    def vjp(self, handle: int, inputs: list, seed: int) -> dict:
-        """Vector-Jacobian product for cotangents drawn from `seed`: outputs, and a gradient (or None) for each input and parameter."""
+    def vjp(self, handle: int, inputs: list, seed: int, constant: list = (), autocast: bool = False) -> dict:
+        """Vector-Jacobian product for cotangents drawn from `seed`: outputs, and a gradient (or None) for each input and parameter.
+
+        `constant` inputs come after the others, and no gradient is asked for them.
+        """
         module = self.objects[handle]
         leaves = [self._receive(value).requires_grad_() for value in inputs]
-        parameters = dict(module.named_parameters())
-        with student_code(seed), torch.enable_grad():
+        constant = [self._receive(value) for value in constant]
+        parameters = _parameters(module)
+        with student_code(seed), torch.enable_grad(), torch.autocast(self._device_type(), torch.bfloat16, enabled=autocast):
             # clones: a leaf that requires a gradient refuses in-place work, which is another check's business
-            outputs = module(*[leaf.clone() for leaf in leaves])
+            outputs = module(*[leaf.clone() for leaf in leaves], *constant)
             tensors = [value for value in _flatten(outputs) if isinstance(value, torch.Tensor)]
             differentiable = [tensor for tensor in tensors if tensor.requires_grad]
             if not differentiable:
@@ -106,8 +115,74 @@ class Servant:
     def mode(self, handle: int, training: bool) -> dict:
         """Switch to train or eval mode."""
         with student_code(0):
-            self.objects[handle].train(training)
+            if isinstance(self.objects[handle], nn.Module):
+                self.objects[handle].train(training)
         return {}
+
+    def load_file(self, handle: int, content: torch.Tensor) -> dict:
+        """Load a checkpoint, given as the bytes of its file, into a module; nothing pickled but tensors is accepted."""
+        with student_code(0):
+            state = torch.load(io.BytesIO(content.numpy().tobytes()), map_location="cpu", weights_only=True)
+            for key in ("model_state_dict", "state_dict", "model", "weights"):  # as many training loops wrap it
+                if isinstance(state, dict) and isinstance(state.get(key), dict):
+                    state = state[key]
+            self.objects[handle].load_state_dict(state)
+        return {}
+
+    def attribute(self, handle: int, name: str) -> dict:
+        """The value of an attribute."""
+        with student_code(0):
+            return {"value": _send(getattr(self.objects[handle], name))}
+
+    def build(self, kind: str, fields: dict) -> dict:
+        """Build an instrument; {"handle": n} in a field stands for what was made or built before."""
+        fields = self._arguments(fields)
+        if kind == "device":
+            fields = {"type": self.device}
+        built = KINDS[kind](**fields)
+        return {"handle": self._keep(built.to(self.device) if kind in MODELS else built)}
+
+    def run(self, name: str, args: list, kwargs: dict, seed: int) -> dict:
+        """Call the function `name`; {"handle": n} in an argument stands for what was made or built before."""
+        function = self._find(name)
+        args, kwargs = self._arguments(args, self.device), self._arguments(kwargs, self.device)
+        with student_code(seed):
+            return {"value": _send(function(*args, **kwargs))}
+
+    def state(self, handle: int) -> dict:
+        """A model's values and gradients by name, its mode, and the calls that an instrument remembers."""
+        with student_code(0):
+            model = self.objects[handle]
+            return {
+                "values": _send(model.state_dict()),
+                "gradients": {name: _send(parameter.grad) for name, parameter in model.named_parameters()},
+                "training": bool(model.training),
+                "calls": _send(getattr(model, "calls", [])),
+            }
+
+    def saved(self, handle: int) -> dict:
+        """The values in a checkpoint that the submission wrote to a `Scratch` path; nothing pickled but tensors is accepted."""
+        with student_code(0):
+            return {"values": _send(torch.load(self.objects[handle].path, map_location="cpu", weights_only=True))}
+
+    def _keep(self, thing: object) -> int:
+        handle = next(self.handles)
+        self.objects[handle] = thing
+        return handle
+
+    def _device_type(self) -> str:
+        return torch.device(self.device).type
+
+    def _arguments(self, value, device: str = "cpu"):
+        """Values as the submission gets them: copies of tensors on `device`, and the objects that handles stand for."""
+        if isinstance(value, dict):
+            if value.keys() == {"handle"}:
+                thing = self.objects[value["handle"]]
+                return thing.path if isinstance(thing, Scratch) else thing
+            return {key: self._arguments(item, device) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self._arguments(item, device) for item in value]
+        return value.detach().clone().to(device) if isinstance(value, torch.Tensor) else value
 
     def _find(self, name: str):
         if name in self.namespace:
@@ -165,6 +240,10 @@ def _place(code, line: int) -> str:
     return f"line {line}{file}{inside}" + (f": `{text}`" if text else "")
 
 
+def _parameters(thing: object) -> dict[str, nn.Parameter]:
+    return dict(thing.named_parameters()) if isinstance(thing, nn.Module) else {}
+
+
 def _shape(parameter: nn.Parameter) -> list[int]:
     """Its sizes; none yet for a lazy layer that has not seen an input."""
     return [] if isinstance(parameter, nn.UninitializedParameter) else list(parameter.shape)
@@ -177,12 +256,16 @@ def _flatten(value) -> list:
 
 
 def _send(value):
-    """Values that may cross the wall: tensors, numbers, strings, None, and lists of them; a note for anything else."""
+    """Values that may cross the wall: tensors, numbers, strings, None, and lists and dicts of them; a note for anything else."""
     if isinstance(value, torch.Tensor):
         plain = value.detach().as_subclass(torch.Tensor)
         return plain.clone() if plain.is_meta else plain.cpu().clone()
     if isinstance(value, (list, tuple)):
         return [_send(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _send(item) for key, item in value.items()}
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0:
+        value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     return f"an object of type {type(value).__name__}"

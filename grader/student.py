@@ -13,7 +13,10 @@ import torch
 from .expect import Mismatch
 from .servant import Servant, StudentError
 
-__all__ = ["Gradients", "JudgeFault", "NoAnswer", "NotJudged", "Student", "StudentError", "StudentModule"]
+__all__ = [
+    "Experiment", "Gradients", "Instrument", "JudgeFault", "NoAnswer", "NotJudged", "State", "Student", "StudentError",
+    "StudentModule",
+]
 
 
 class NotJudged(Exception):
@@ -37,23 +40,54 @@ class Gradients:
     parameters: dict[str, torch.Tensor | None]
 
 
+@dataclass(frozen=True)
+class Experiment:
+    """What was handed in of the student's training: the checkpoint's file, and the `features` its network was built with.
+
+    `checkpoint` is None where there is none that can be judged, and `problem` says why.
+    """
+
+    checkpoint: bytes | None = None
+    features: tuple[int, ...] | None = None
+    problem: str = "no checkpoint was handed in"
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """Something of the kit's on the submission's side (`grader.instruments`), for the submission's functions to use."""
+
+    handle: int
+    text: str
+
+
+@dataclass(frozen=True)
+class State:
+    """A model as it is now: its values and gradients by name, its mode, and the calls it remembers."""
+
+    values: dict[str, torch.Tensor]
+    gradients: dict[str, torch.Tensor | None]
+    training: bool
+    calls: list[dict]
+
+
 class Student:
     """A submission as checks see it; `transport` is any object with `answer(operation, fields) -> dict`.
 
     `doing` says in words what was asked for last: the input of a failed check.
     """
 
-    def __init__(self, transport, seed: int = 0):
+    def __init__(self, transport, seed: int = 0, experiment: Experiment | None = None):
         self.transport = transport
         self.seed = seed
+        self.experiment = experiment or Experiment()
         self.doing = ""
         self.notes: list[str] = []
         self.running = False  # whether the last request ran a module that had been built
 
     @classmethod
-    def in_process(cls, namespace: dict) -> Student:
+    def in_process(cls, namespace: dict, experiment: Experiment | None = None) -> Student:
         """A session on the live classes of a notebook or module."""
-        return cls(Servant(namespace))
+        return cls(Servant(namespace), experiment=experiment)
 
     def note(self, text: str) -> None:
         """Leave a note on the submission that costs nothing."""
@@ -62,7 +96,7 @@ class Student:
 
     def ask(self, operation: str, **fields) -> dict:
         """One request to the submission; StudentError when it raises."""
-        self.running = operation in ("call", "vjp")
+        self.running = operation in ("call", "vjp", "run")
         return self.transport.answer(operation, fields)
 
     def make(self, name: str, *args, on: str | None = None, dtype: torch.dtype | None = None, **kwargs) -> StudentModule:
@@ -72,6 +106,26 @@ class Student:
         dtype_name = str(dtype).removeprefix("torch.") if dtype else None
         reply = self.ask("make", name=name, device=on, dtype=dtype_name, seed=self.seed, **arguments)
         return StudentModule(self, reply, self.doing)
+
+    def build(self, kind: str, text: str, **fields) -> Instrument:
+        """An instrument of `grader.instruments.KINDS`; `text` says to the reader of a failed check what it is."""
+        return Instrument(self.ask("build", kind=kind, fields=_handed(fields))["handle"], text)
+
+    def run(self, name: str, *args, **kwargs):
+        """What the submission's function `name` returns: numbers, strings, tensors, and lists and dicts of them.
+
+        Instruments and StudentModules among the arguments stand for the things themselves.
+        """
+        self.doing = _call_text(name, args, kwargs)
+        return self.ask("run", name=name, args=_handed(list(args)), kwargs=_handed(kwargs), seed=self.seed)["value"]
+
+    def state(self, model: Instrument | StudentModule) -> State:
+        """The present state of a model on the submission's side."""
+        return State(**self.ask("state", handle=model.handle))
+
+    def saved(self, scratch: Instrument) -> dict:
+        """What the submission saved at a `Scratch` path, as `torch.load(…, weights_only=True)` gives it."""
+        return self.ask("saved", handle=scratch.handle)["values"]
 
 
 class StudentModule:
@@ -94,19 +148,23 @@ class StudentModule:
         """The one tensor that the module gives for `inputs`; Mismatch when it gives anything else."""
         return self.outputs(*inputs, count=1)[0]
 
-    def outputs(self, *inputs: torch.Tensor, count: int) -> list[torch.Tensor]:
+    def outputs(self, *inputs: torch.Tensor, count: int, autocast: bool = False) -> list[torch.Tensor]:
         """The `count` tensors that the module gives for `inputs`, without gradients; Mismatch for anything else."""
-        self._describe(inputs)
+        self._describe(inputs, autocast=autocast)
         self.on_meta = any(x.is_meta for x in inputs)
-        reply = self._ask("call", inputs=list(inputs), seed=self.student.seed)
+        reply = self._ask("call", inputs=list(inputs), seed=self.student.seed, **({"autocast": True} if autocast else {}))
         self.inputs_after = reply["inputs"]
         return self._tensors(reply["outputs"], count)
 
-    def vjp(self, *inputs: torch.Tensor, count: int = 1) -> Gradients:
-        """Gradients of the outputs' product with random cotangents; shapes as the inputs and parameters."""
-        self._describe(inputs, "differentiated at")
+    def vjp(self, *inputs: torch.Tensor, count: int = 1, constant: list = (), autocast: bool = False) -> Gradients:
+        """Gradients of the outputs' product with random cotangents; shapes as the inputs and parameters.
+
+        `constant` inputs follow the others and are not differentiated; `autocast`: under bfloat16 autocast.
+        """
+        self._describe((*inputs, *constant), "differentiated at", autocast)
         self.on_meta = False
-        reply = self._ask("vjp", inputs=list(inputs), seed=self.student.seed)
+        options = {"constant": list(constant), "autocast": autocast} if constant or autocast else {}
+        reply = self._ask("vjp", inputs=list(inputs), seed=self.student.seed, **options)
         return Gradients(self._tensors(reply["outputs"], count), reply["inputs"], reply["parameters"])
 
     def shapes(self) -> list[tuple[int, ...]]:
@@ -116,6 +174,15 @@ class StudentModule:
     def load(self, parameters: dict[str, torch.Tensor]) -> None:
         """Copy values into the parameters of these names."""
         self._ask("load", parameters=parameters)
+
+    def load_file(self, content: bytes) -> None:
+        """Load a checkpoint, given as the bytes of its file."""
+        self.student.doing = f"{self.text} given the checkpoint of {len(content) / 1e6:.1f} MB"
+        self._ask("load_file", content=torch.frombuffer(bytearray(content), dtype=torch.uint8))
+
+    def attribute(self, name: str):
+        """The value of an attribute: a number, a string, a tensor, or lists and dicts of them."""
+        return self._ask("attribute", name=name)["value"]
 
     def train(self) -> StudentModule:
         """Switch to train mode."""
@@ -130,9 +197,9 @@ class StudentModule:
     def _ask(self, operation: str, **fields) -> dict:
         return self.student.ask(operation, handle=self.handle, **fields)
 
-    def _describe(self, inputs, verb: str = "called with") -> None:
+    def _describe(self, inputs, verb: str = "called with", autocast: bool = False) -> None:
         shapes = ", ".join(_value_text(value) for value in inputs)
-        self.student.doing = f"{self.text} {verb} {shapes}"
+        self.student.doing = f"{self.text} {verb} {shapes}" + (" under bfloat16 autocast" if autocast else "")
 
     def _tensors(self, outputs, count: int) -> list[torch.Tensor]:
         values = outputs if isinstance(outputs, list) else [outputs]
@@ -156,7 +223,23 @@ def _hint_for(outputs) -> str:
 
 
 def _copy(value):
+    """A value of its own for the submission, which may well change it."""
+    if isinstance(value, torch.Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return dict(value)
     return list(value) if isinstance(value, (list, tuple)) else value
+
+
+def _handed(value):
+    """Arguments as they cross: an instrument or module becomes the handle of what is on the other side."""
+    if isinstance(value, (Instrument, StudentModule)):
+        return {"handle": value.handle}
+    if isinstance(value, dict):
+        return {key: _handed(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_handed(item) for item in value]
+    return value
 
 
 def _call_text(name: str, args: tuple, kwargs: dict) -> str:
@@ -165,6 +248,10 @@ def _call_text(name: str, args: tuple, kwargs: dict) -> str:
 
 
 def _value_text(value) -> str:
+    if isinstance(value, (Instrument, StudentModule)):
+        return value.text
+    if isinstance(value, dict) and any(isinstance(item, (Instrument, StudentModule)) for item in value.values()):
+        return "{" + ", ".join(f"{key!r}: {_value_text(item)}" for key, item in value.items()) + "}"
     if isinstance(value, torch.Tensor):
         dtype = "" if value.dtype == torch.float32 else f", {str(value.dtype).removeprefix('torch.')}"
         return f"a tensor of shape {tuple(value.shape)}{dtype}"

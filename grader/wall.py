@@ -170,15 +170,29 @@ def _well_formed(operation: str, value: dict) -> bool:
         "make": {"handle": int, "parameters": dict, "args": list, "kwargs": dict},
         "call": {"outputs": object, "inputs": list},
         "vjp": {"outputs": object, "inputs": list, "parameters": dict},
+        "attribute": {"value": object},
+        "build": {"handle": int},
+        "run": {"value": object},
+        "state": {"values": dict, "gradients": dict, "training": bool, "calls": list},
+        "saved": {"values": object},
     }.get(operation, {})
     if not all(isinstance(value.get(name), kind) and name in value for name, kind in parts.items()):
         return False
     if operation == "make" and not all(_is_shape(shape) for shape in value["parameters"].values()):
         return False
+    if operation == "state":
+        return _is_state(value)
     gradients = [*value["inputs"], *value["parameters"].values()] if operation == "vjp" else []
     tensors = value["inputs"] if operation == "call" else []
     return all(gradient is None or _is_number(gradient) for gradient in gradients) and all(
         isinstance(tensor, torch.Tensor) for tensor in tensors
+    )
+
+
+def _is_state(value: dict) -> bool:
+    tensors = [*value["values"].values(), *(gradient for gradient in value["gradients"].values() if gradient is not None)]
+    return all(isinstance(tensor, torch.Tensor) and not tensor.is_meta for tensor in tensors) and all(
+        isinstance(call, dict) for call in value["calls"]
     )
 
 

@@ -1,40 +1,40 @@
-"""The data sets and loaders: what comes out, what stays the same, what is said when something is missing."""
+"""Drawn animals, split, loaders and augmentation; what reads picture files is in test_data_readers.py."""
 
-import shutil
+import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from data_utils import OxfordPets, SyntheticPets, make_loaders, split_trainval
+from data_utils import (
+    Augmented,
+    CamVid,
+    CarvanaCars,
+    DeviceLoader,
+    OxfordPets,
+    SyntheticPets,
+    augment,
+    augment_batch,
+    make_loaders,
+    split_trainval,
+)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-PETS = SHARED / "oxford-pets-trimap-224"
-needs_pets = pytest.mark.skipif(
-    not PETS.is_dir(), reason="Oxford-IIIT Pet is not in ../shared/data/oxford-pets-trimap-224 beside the repo"
+needs_pictures = pytest.mark.skipif(
+    not SHARED.is_dir(), reason="real pictures are not in ../shared/data beside the repo (README: For students)"
 )
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")),
+]
 
 
 @pytest.fixture(autouse=True)
 def no_variable(monkeypatch):
     monkeypatch.delenv("UNETLAB_DATA", raising=False)
-
-
-def copy_pets(folder, names=("Abyssinian_1", "Abyssinian_10", "Abyssinian_100", "Abyssinian_101")):
-    """A small data set of real pairs in torchvision's layout; every name is in both splits."""
-    base = folder / "oxford-iiit-pet"
-    for part in ("images", "annotations/trimaps"):
-        (base / part).mkdir(parents=True)
-    for name in names:
-        shutil.copy(PETS / "oxford-iiit-pet" / "images" / f"{name}.jpg", base / "images")
-        shutil.copy(PETS / "oxford-iiit-pet" / "annotations" / "trimaps" / f"{name}.png", base / "annotations/trimaps")
-    for split in ("trainval", "test"):
-        (base / "annotations" / f"{split}.txt").write_text("".join(f"{name} 1 1 1\n" for name in names))
-    return base
 
 
 def stack(dataset, indices):
@@ -173,7 +173,7 @@ def test_test_pictures_depend_on_no_split():
 
 
 def test_loaders_name_the_choices(tmp_path):
-    with pytest.raises(ValueError, match="'cats'.*'synthetic', 'pets'"):
+    with pytest.raises(ValueError, match="'cats'.*'synthetic', 'pets', 'carvana'"):
         make_loaders("cats")
     with pytest.raises(ValueError, match="4 or more"):
         make_loaders(count=3)
@@ -190,101 +190,244 @@ def test_variable_asks_for_pets(tmp_path, monkeypatch):
     assert make_loaders("synthetic", count=8, size=8)
 
 
-# --------------------------------------------------------------------------------------------- Oxford-IIIT Pet
+@needs_pictures
+def test_no_car_is_in_two_loaders():
+    cars = CarvanaCars(SHARED)
+    train, val = split_trainval(cars)
+    assert sorted([*train.indices, *val.indices]) == list(range(len(cars)))
+    assert not {cars.groups[i] for i in train.indices} & {cars.groups[i] for i in val.indices}
+    assert 0.2 * len(cars) <= len(val) < 0.2 * len(cars) + 16
+    # A split by pictures has nearly every car on both sides.
+    mixed_train, mixed_val = split_trainval(range(len(cars)))
+    assert len({cars.groups[i] for i in mixed_train} & {cars.groups[i] for i in mixed_val}) > 40
+    loaders = make_loaders("carvana", size=16, count=200, root=SHARED)
+    seen = [{loader.dataset.dataset.dataset.groups[loader.dataset.dataset.indices[i]] for i in loader.dataset.indices}
+            for loader in loaders[:2]]  # fmt: skip
+    assert not seen[0] & seen[1]
+    assert [images.shape[1:] for images, _ in loaders.test] == [(3, 16, 16)] * 4
 
 
-@needs_pets
-@pytest.mark.parametrize("root", [SHARED, PETS, PETS / "oxford-iiit-pet"])
-def test_pets_are_found_from_three_folders(root, monkeypatch):
-    assert len(OxfordPets(root)) == len(OxfordPets(PETS, "trainval")) > 100
-    monkeypatch.setenv("UNETLAB_DATA", str(root))
-    loaders = make_loaders(size=24, batch_size=4, count=20)
-    assert [len(loader.dataset) for loader in loaders] == [16, 4, 5]
-    images, masks = next(iter(loaders.train))
-    assert images.shape == (4, 3, 24, 24) and masks.shape == (4, 1, 24, 24)
+class Grouped(list):
+    groups = property(lambda self: [item // 10 for item in self])
 
 
-@needs_pets
-def test_pets_items_and_border():
-    with_border, without = OxfordPets(PETS, size=64), OxfordPets(PETS, size=64, border="background")
-    for i in range(0, len(with_border), 40):
-        image, mask = with_border[i]
-        assert image.shape == (3, 64, 64) and image.dtype == torch.float32
-        assert 0 <= image.min() and 0.2 < image.max() <= 1
-        assert mask.shape == (1, 64, 64) and set(mask.unique().tolist()) == {0.0, 1.0}
-        inner = without[i][1]
-        assert set(inner.unique().tolist()) <= {0.0, 1.0}
-        assert (inner <= mask).all() and inner.sum() < mask.sum()
-        assert torch.equal(with_border[i][0], image)  # the second time from the cache
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 200), min_size=10, max_size=80), st.floats(0.1, 0.6), st.integers(0, 2**31))
+def test_groups_stay_whole(items, fraction, seed):
+    items = Grouped(items)
+    try:
+        train, val = split_trainval(Subset(items, range(len(items))), fraction, seed)
+    except ValueError as error:
+        assert "0 for training" in str(error)
+        return
+    assert sorted([*train.indices, *val.indices]) == list(range(len(items)))
+    assert len(val) >= round(fraction * len(items)) and len(train) > 0
+    assert not {item // 10 for item in train} & {item // 10 for item in val}
+    assert val.indices == split_trainval(items, fraction, seed)[1].indices
 
 
-@needs_pets
-def test_pets_mask_is_the_trimap_at_full_size():
-    pets = OxfordPets(PETS, size=200)
-    for i in (0, 7):
-        trimap = np.array(Image.open(pets.trimaps[i]))
-        # Another way to the nearest label: index the row and column under each centre.
-        rows, columns = (np.floor((np.arange(200) + 0.5) * side / 200).astype(int) for side in trimap.shape)
-        expected = np.isin(trimap[np.ix_(rows, columns)], (1, 3))
-        # Not all: a centre may fall on the edge between two labels, where either is the nearest.
-        assert ((pets[i][1][0].numpy() == 1) == expected).mean() > 0.995
+# ------------------------------------------------------------------------------------------------ DeviceLoader
 
 
-@needs_pets
-def test_pets_splits_are_the_official_ones():
-    trainval, test = (OxfordPets(PETS, split) for split in ("trainval", "test"))
-    assert not set(trainval.images) & set(test.images)
-    train, val = split_trainval(trainval)
-    assert len(val) == round(0.2 * len(trainval)) and not set(train.indices) & set(val.indices)
-    loaders = make_loaders("pets", root=PETS, size=8)
-    assert [len(loader.dataset) for loader in loaders] == [len(train), len(val), len(test)]
+def test_device_loader_gives_what_a_dataloader_gives():
+    pets = Subset(SyntheticPets(50, 16, seed=1), [7, 3, 3, 40, 12, 0, 49])
+    mine, theirs = DeviceLoader(pets, 3), DataLoader(pets, 3)
+    assert len(mine) == len(theirs) == 3 and mine.dataset is pets and mine.batch_size == 3
+    for ours, peers in zip(mine, theirs, strict=True):
+        for a, b in zip(ours, peers, strict=True):
+            assert torch.equal(a, b) and a.dtype == b.dtype == torch.float32
 
 
-@needs_pets
-def test_damaged_picture_is_named(tmp_path):
-    image = copy_pets(tmp_path) / "images" / "Abyssinian_1.jpg"
-    image.write_bytes(image.read_bytes()[:2000])
-    pets = OxfordPets(tmp_path, size=32)
-    with pytest.raises(OSError, match=r"Abyssinian_1\.jpg cannot be read.*download=True"):
-        pets[0]
-    image.write_bytes(b"not a picture")
-    with pytest.raises(OSError, match=r"Abyssinian_1\.jpg cannot be read"):
-        pets[0]
-    assert pets[1][0].shape == (3, 32, 32)
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("kind", ["drawn", "own", "camvid"])
+def test_device_loader_promises(device, kind):
+    if kind == "camvid" and not SHARED.is_dir():
+        pytest.skip("CamVid is not in ../shared/data beside the repo")
+    drawn = SyntheticPets(21, 24)
+    own = TensorDataset(drawn.images.float() / 255, drawn.masks.float())
+    dataset = Subset(CamVid(SHARED, "val", 24), range(21)) if kind == "camvid" else {"drawn": drawn, "own": own}[kind]
+    loader = DeviceLoader(dataset, 8, shuffle=True, augment=True, device=device)
+    batches = list(loader)
+    assert [len(images) for images, _ in batches] == [8, 8, 5]
+    for images, masks in batches:
+        assert images.device.type == masks.device.type == device
+        assert images.shape[1:] == (3, 24, 24) and images.dtype == torch.float32
+        assert 0 <= images.min() and images.max() <= 1
+        if kind == "camvid":
+            assert masks.shape[1:] == (24, 24) and masks.dtype == torch.int64 and masks.max() <= 11
+        else:
+            assert masks.shape[1:] == (1, 24, 24) and masks.dtype == torch.float32
+            assert set(masks.unique().tolist()) == {0.0, 1.0}
 
 
-@needs_pets
-def test_missing_picture_is_named(tmp_path):
-    base = copy_pets(tmp_path)
-    (base / "annotations" / "trimaps" / "Abyssinian_10.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"Abyssinian_10\.png is missing.*download=True"):
-        OxfordPets(tmp_path, size=32)[1]
-    (base / "annotations" / "trainval.txt").unlink()
-    with pytest.raises(OSError, match=r"trainval\.txt.*download=True"):
-        OxfordPets(tmp_path)
+def test_an_epoch_left_early_does_not_change_the_next():
+    first, second = (DeviceLoader(SyntheticPets(20, 8), 4, shuffle=True, augment=True) for _ in range(2))
+    next(iter(first)), list(second)
+    torch.rand(7)  # nor do other random numbers
+    for ours, theirs in zip(first, second, strict=True):
+        assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1])
 
 
-@needs_pets
-def test_a_mask_in_place_of_a_trimap_is_named(tmp_path):
-    trimap = copy_pets(tmp_path) / "annotations" / "trimaps" / "Abyssinian_1.png"
-    Image.fromarray(np.full((20, 20), 255, np.uint8)).save(trimap)
-    with pytest.raises(ValueError, match=r"Abyssinian_1\.png is not an Oxford trimap.*255"):
-        OxfordPets(tmp_path, size=8)[0]
+def test_device_loader_refuses_wrong_pictures_and_masks():
+    images, masks = torch.rand(6, 3, 8, 8), (torch.rand(6, 1, 8, 8) > 0.5).float()
+    assert len(list(DeviceLoader(TensorDataset(images, masks), 4))) == 2
+    for wrong, message in ((masks * 255, "bytes"), ((masks + 1) / 255, "ToTensor"), (masks * 0.3, "fractions")):
+        with pytest.raises(ValueError, match=message):
+            list(DeviceLoader(TensorDataset(images, wrong)))
+    for wrong in (2 * images - 1, images * 255, (images * 255).byte()):
+        with pytest.raises(ValueError, match=r"\[0, 1\].*normalise"):
+            list(DeviceLoader(TensorDataset(wrong, masks)))
+    for dataset, batch_size in ((TensorDataset(images, masks), 0), (TensorDataset(images[:0], masks[:0]), 4)):
+        with pytest.raises(ValueError, match="gives no batch"):
+            DeviceLoader(dataset, batch_size)
 
 
-@needs_pets
-def test_a_picture_is_decoded_once(tmp_path):
-    base = copy_pets(tmp_path)
-    pets = OxfordPets(tmp_path, size=16)
-    first = pets[0]
-    shutil.rmtree(base)
-    assert torch.equal(first[0], pets[0][0]) and torch.equal(first[1], pets[0][1])
+# ------------------------------------------------------------------------------------------------ augmentation
 
 
-def test_pets_refuse_unknown_choices(tmp_path):
-    with pytest.raises(ValueError, match="'train'.*'trainval', 'test'"):
-        OxfordPets(tmp_path, "train")
-    with pytest.raises(ValueError, match="'ignore'.*'pet', 'background'"):
-        OxfordPets(tmp_path, border="ignore")
-    with pytest.raises(ValueError, match="size=0"):
-        OxfordPets(tmp_path, size=0)
+def one_by_one(images, masks):
+    pairs = [augment(image, mask) for image, mask in zip(images, masks)]
+    return tuple(torch.stack(parts) for parts in zip(*pairs))
+
+
+WAYS = pytest.mark.parametrize("way", [one_by_one, augment_batch])
+
+
+def off(monkeypatch, *names):
+    for name in names:
+        monkeypatch.setattr(f"data_utils.{name}", 0.0)
+
+
+@needs_pictures
+@WAYS
+def test_picture_and_mask_go_the_same_way(way, monkeypatch):
+    off(monkeypatch, "JITTER")
+    masks = stack(OxfordPets(SHARED, size=(96, 120)), range(0, 320, 10))[1]
+    shown, moved = way(masks.expand(-1, 3, -1, -1), masks)  # the mask is the picture, too
+    assert set(moved.unique().tolist()) == {0.0, 1.0} and shown.shape[2:] == (96, 120)
+    # They may differ at the outline only, where the picture is interpolated twice and the mask rounded twice.
+    thick = torch.nn.functional.max_pool2d(moved, 5, 1, 2), -torch.nn.functional.max_pool2d(-moved, 5, 1, 2)
+    wrong = (shown[:, :1] > 0.5) != moved.bool()
+    assert not (wrong & (thick[0] == thick[1])).any()
+    # Known-wrong: two calls, one for the picture and one for the mask, as separate transforms make them.
+    apart = (way(masks.expand(-1, 3, -1, -1), masks)[0][:, :1] > 0.5) != moved.bool()
+    assert apart.float().mean() > 10 * wrong.float().mean() and (apart & (thick[0] == thick[1])).any()
+
+
+def ramps(count, height, width):
+    """Pictures whose red is the column and whose green is the row, in pixels from the centre / 1000 + 0.5."""
+    y, x = torch.meshgrid(torch.arange(height) - height / 2, torch.arange(width) - width / 2, indexing="ij")
+    return (torch.stack([x, y, x]) / 1000 + 0.5).expand(count, -1, -1, -1).clone()
+
+
+@WAYS
+@pytest.mark.parametrize("height, width", [(60, 60), (48, 96)])
+def test_flip_and_rotation_are_as_said(way, height, width, monkeypatch):
+    off(monkeypatch, "JITTER", "ELASTIC")
+    torch.manual_seed(0)
+    images = way(ramps(300, height, width), torch.zeros(300, 1, height, width))[0] * 1000
+    middle = images[:, :2, height // 2 - 5 : height // 2 + 6, width // 2 - 5 : width // 2 + 6]
+    along_x, along_y = (middle.diff(dim=dim).mean((2, 3)) for dim in (3, 2))  # columns of the map back, in pixels
+    turn = torch.rad2deg(torch.atan2(-along_y[:, 0], along_y[:, 1]))
+    assert turn.abs().max() < 15.1 and turn.min() < -13 and turn.max() > 13 and abs(turn.mean()) < 2
+    for side in (along_x, along_y):  # lengths and angles stay, on pictures that are no squares, too
+        assert torch.allclose(side.norm(dim=1), torch.ones(300), atol=0.02)
+    assert torch.allclose((along_x * along_y).sum(1), torch.zeros(300), atol=0.02)
+    mirrored = along_x[:, 0] < 0
+    assert 110 < mirrored.sum() < 190
+
+
+@WAYS
+def test_bending_is_smooth_and_of_the_papers_size(way, monkeypatch):
+    off(monkeypatch, "JITTER", "ROTATION")
+    torch.manual_seed(0)
+    plain = ramps(200, 64, 64)
+    rows = (way(plain, torch.zeros(200, 1, 64, 64))[0] - plain)[:, 1, 8:-8, 8:-8] * 1000  # a flip leaves rows alone
+    assert 0.4 < rows.std() / (64 * 10 / 512) < 1.4
+    assert rows.diff(dim=1).abs().max() < 0.6  # below 1: nothing folds over
+    off(monkeypatch, "ELASTIC")
+    assert (way(plain, torch.zeros(200, 1, 64, 64))[0] - plain)[:, 1, 8:-8, 8:-8].abs().max() < 1e-5
+
+
+@WAYS
+def test_colours_change_in_the_picture_alone(way, monkeypatch):
+    off(monkeypatch, "ROTATION", "ELASTIC")
+    torch.manual_seed(0)
+    images = torch.tensor([0.6, 0.4, 0.2])[:, None, None].expand(100, 3, 16, 16).clone()
+    images[:, :, :8] *= 0.5
+    masks = torch.zeros(100, 1, 16, 16)
+    masks[:, :, :8] = 1
+    shown, moved = way(images, masks)
+    assert torch.equal(moved, masks) and 0 <= shown.min() and shown.max() <= 1
+    dark, bright = shown[:, :, 2, 2], shown[:, :, 12, 12]
+    assert 0.6 < ((dark + bright).mean(1) / 0.6).min() < 0.8 and 1.2 < ((dark + bright).mean(1) / 0.6).max() < 1.4
+    contrast = (bright.mean(1) - dark.mean(1)) / (bright.mean(1) + dark.mean(1)) * 3
+    assert 0.6 < contrast.min() < 0.8 and 1.2 < contrast.max() < 1.4
+    grey = way(torch.rand(20, 1, 16, 16).expand(-1, 3, -1, -1), masks[:20])[0]
+    assert torch.allclose(grey, grey.mean(1, keepdim=True), atol=1e-5)  # grey stays grey
+
+
+def test_the_batch_jitter_is_torchvisions():
+    from torchvision.transforms.v2 import functional
+
+    from data_utils import _jitter
+
+    images = torch.rand(4, 3, 9, 9) * 0.6 + 0.2  # not clipped on the way
+    factors = torch.rand(4, 3) * 0.4 + 0.8
+    for image, ours, (brightness, contrast, saturation) in zip(images, _jitter(images, factors), factors.tolist()):
+        image = functional.adjust_contrast(functional.adjust_brightness(image, brightness), contrast)
+        assert torch.allclose(ours, functional.adjust_saturation(image, saturation), atol=2e-3)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(8, 50), st.integers(8, 50), st.integers(2, 12), st.booleans())
+def test_labels_stay_labels(height, width, classes, binary):
+    images, labels = torch.rand(3, 3, height, width), torch.randint(classes, (3, height, width))
+    masks = (labels == 0).float()[:, None] if binary else labels
+    for way in (one_by_one, augment_batch):
+        shown, moved = way(images, masks)
+        assert shown.shape == images.shape and shown.dtype == torch.float32 and type(shown) is torch.Tensor
+        assert moved.shape == masks.shape and moved.dtype == masks.dtype
+        assert set(moved.unique().tolist()) <= set(masks.unique().tolist())
+        assert 0 <= shown.min() and shown.max() <= 1
+
+
+@WAYS
+def test_no_black_corners(way):
+    shown, moved = way(torch.full((50, 3, 32, 32), 0.6), torch.ones(50, 1, 32, 32))
+    assert shown.min() > 0.3 and moved.min() == 1
+
+
+def test_too_narrow_to_turn_is_said():
+    with pytest.raises(ValueError, match="8 x 80 pixels is too narrow"):
+        augment(torch.rand(3, 8, 80), torch.zeros(1, 8, 80))
+
+
+def batches(loaders, part, epochs=1):
+    return [torch.cat([torch.cat([i, m], 1) for i, m in getattr(loaders, part)]) for _ in range(epochs)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_augmentation_repeats_with_the_seed_and_changes_with_the_epoch(workers):
+    options = {"count": 40, "size": 16, "batch_size": 8, "num_workers": workers}
+    torch.manual_seed(1)
+    first, plain = make_loaders(augment=True, **options), make_loaders(**options)
+    ours = batches(first, "train", 3)
+    torch.manual_seed(2)  # the loader's seed counts, not the global one
+    again = batches(make_loaders(augment=True, **options), "train", 3)
+    other = batches(make_loaders(augment=True, seed=3, **options), "train", 1)
+    assert all(torch.equal(a, b) for a, b in zip(ours, again)) and not torch.equal(ours[0], other[0])
+    rows = torch.cat(ours).flatten(1)
+    assert len(torch.unique(rows, dim=0)) == len(rows) == 96  # no picture is shown twice alike
+    originals = torch.cat(batches(plain, "train")).flatten(1)
+    assert not (rows[:, None] == originals).all(-1).any()
+    for part in ("val", "test"):  # never augmented
+        assert torch.equal(*(batches(loaders, part)[0] for loaders in (first, plain)))
+
+
+def test_augmented_wraps_any_data_set():
+    pets = SyntheticPets(5, 16)
+    altered = Augmented(pets)
+    assert len(altered) == 5 and not torch.equal(altered[2][0], pets[2][0])
+    assert set(altered[2][1].unique().tolist()) <= {0.0, 1.0}
+    assert math.isclose(len(DataLoader(altered, 2)), 3)

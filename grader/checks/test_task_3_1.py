@@ -1,0 +1,1 @@
+"""Public checks of Task 3.1."""

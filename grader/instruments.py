@@ -1,0 +1,108 @@
+"""What checks hand to a submission's training code: tiny models, loaders and optimizers whose outcome can be worked out.
+
+A check names an instrument and its numbers, and the servant builds it beside the submission; the judge works out
+for itself what a right training loop makes of it. Needs torch alone, like everything that students import.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+
+class Recorder(nn.Module):
+    """A model that remembers for each call its mode, whether gradients were on, and the batch's size."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls: list[dict] = []
+
+    def remember(self, x: Tensor) -> None:
+        """Note one call on `x`."""
+        self.calls.append({"training": self.training, "grad": torch.is_grad_enabled(), "batch": len(x)})
+
+
+class PixelModel(Recorder):
+    """Logits by one 1×1 convolution, `(B, C, H, W) → (B, 1, H, W)`, with the weights given.
+
+    batch_norm puts a BatchNorm in front and dropout a Dropout; `idle` adds a parameter that is never used.
+    """
+
+    def __init__(self, weight: list[float], bias: float = 0.0, batch_norm: bool = False, dropout: float = 0.0, idle: bool = False):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(len(weight)) if batch_norm else nn.Identity()
+        self.drop = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.conv = nn.Conv2d(len(weight), 1, kernel_size=1)
+        if idle:
+            self.idle = nn.Parameter(torch.ones(3))
+        with torch.no_grad():
+            self.conv.weight.copy_(torch.tensor(weight).view(1, -1, 1, 1))
+            self.conv.bias.fill_(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.remember(x)
+        return self.conv(self.drop(self.norm(x)))
+
+
+class ShiftModel(Recorder):
+    """Logits are the picture's first channel plus one number that is learnt: what training does to it can be foreseen."""
+
+    def __init__(self, shift: float = 0.0):
+        super().__init__()
+        self.shift = nn.Parameter(torch.tensor(float(shift)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.remember(x)
+        return x[:, :1] + self.shift
+
+
+class TinyUNet(Recorder):
+    """Two encoders, a bottleneck and two decoders without skips, under the names of the lab's SkipUNet; weights from `seed`."""
+
+    def __init__(self, seed: int = 0, width: int = 2):
+        super().__init__()
+        self.encoders = nn.ModuleList([nn.Conv2d(3, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)])
+        self.bottleneck = nn.Conv2d(width, width, 1)
+        self.decoders = nn.ModuleList([nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)])
+        self.head = nn.Conv2d(width, 1, 1)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) / 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.remember(x)
+        for layer in [*self.encoders, self.bottleneck, *self.decoders]:
+            x = torch.tanh(layer(x))
+        return self.head(x)
+
+
+class Scratch:
+    """A folder that goes with the session; `path` is a file in it that does not exist yet."""
+
+    def __init__(self, name: str):
+        self.folder = tempfile.TemporaryDirectory(prefix="unetlab-check-")
+        self.path = str(Path(self.folder.name) / name)
+
+
+def batches(images: Tensor, masks: Tensor, batch_size: int) -> DataLoader:
+    """A real loader over these pictures in their order; the last batch may be smaller."""
+    return DataLoader(TensorDataset(images, masks), batch_size=batch_size)
+
+
+def sgd(model: nn.Module, lr: float) -> torch.optim.Optimizer:
+    """Plain gradient descent, whose steps can be worked out by hand."""
+    return torch.optim.SGD(model.parameters(), lr=lr)
+
+
+def bce() -> nn.Module:
+    """Binary cross-entropy of logits, the mean over all pixels."""
+    return nn.BCEWithLogitsLoss()
+
+
+MODELS = {"PixelModel": PixelModel, "ShiftModel": ShiftModel, "TinyUNet": TinyUNet}
+KINDS = {**MODELS, "Scratch": Scratch, "batches": batches, "sgd": sgd, "bce": bce, "device": torch.device}

@@ -1,0 +1,1 @@
+"""Hidden checks of Task 3.3."""
