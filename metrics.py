@@ -77,6 +77,7 @@ def iou(pred_mask: Tensor, mask: Tensor, per_image: bool = False, ignore_index: 
     pred_mask, mask: `(B, 1, H, W)` of 0 and 1, any type; mask may hold ignore_index too. Returns a 0-d tensor pooled
     over the batch, or `(B,)` with per_image, float32. Raises ValueError for shapes that differ, for values other than
     0 and 1, and where ignore_index leaves no pixel to count.
+    Source: Jaccard: The distribution of the flora in the alpine zone, New Phytologist 1912.
     """
     return _iou(_mask_areas(pred_mask, mask, per_image, ignore_index))[..., 1]
 
@@ -87,6 +88,7 @@ def dice(pred_mask: Tensor, mask: Tensor, per_image: bool = False, ignore_index:
     pred_mask, mask: `(B, 1, H, W)` of 0 and 1, any type; mask may hold ignore_index too. Returns a 0-d tensor pooled
     over the batch, or `(B,)` with per_image, float32. Raises ValueError for shapes that differ, for values other than
     0 and 1, and where ignore_index leaves no pixel to count.
+    Source: Dice: Measures of the amount of ecologic association between species, Ecology 1945.
     """
     return _dice(_mask_areas(pred_mask, mask, per_image, ignore_index))[..., 1]
 
@@ -139,6 +141,7 @@ def mean_iou(
     too, and where that is one of the classes, this class is not averaged. Background is a class like the others.
     Returns a 0-d tensor pooled over the batch, or `(B,)` with per_image (each picture averages its own classes),
     float32. Raises ValueError for shapes that differ, labels out of range, and where no pixel is left to count.
+    Source: Long, Shelhamer, Darrell: Fully convolutional networks for semantic segmentation, CVPR 2015.
     """
     counted = _check_labels(pred_labels, labels, num_classes, ignore_index)
     areas = _areas(_count(pred_labels, labels, counted, num_classes), per_image)
@@ -411,12 +414,30 @@ def _grow(region: Tensor, outside: float) -> Tensor:
 
 
 def _within(region: Tensor, tolerance: float) -> Tensor:
-    """Pixels no farther than tolerance from the region: dilation with a disk, exact for Euclidean distances."""
-    radius = min(math.floor(tolerance), max(region.shape[2:]) - 1)  # nothing in a picture is farther than its side
-    steps = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    # The root is compared, not the square: 13 lies within √13, though its square is rounded to just below 13.
-    disk = (steps[:, None] ** 2 + steps**2).sqrt() <= tolerance
-    return F.conv2d(region.float(), disk[None, None].float().to(region.device), padding=radius) > 0.5
+    """Pixels no farther than tolerance from the region: dilation with a disk, row by row of the disk."""
+    height, width = region.shape[2:]
+    # Squared distances are integers, so the largest one within the tolerance decides, free of rounding.
+    tolerance = min(tolerance, height + width)
+    squared = math.floor(tolerance**2) + 1
+    while math.sqrt(squared) > tolerance:
+        squared -= 1
+    radius = min(math.isqrt(squared), height - 1)
+    across = F.pad(_distance_in_row(region), (0, 0, radius, radius), value=2 * (height + width))
+    near = torch.zeros_like(region)
+    for step in range(-radius, radius + 1):
+        start = radius + step
+        near |= across[:, :, start : start + height] <= math.isqrt(squared - step**2)
+    return near
+
+
+def _distance_in_row(region: Tensor) -> Tensor:
+    """Columns to the nearest pixel of the region in the same row, int32; more than any tolerance where none is."""
+    height, width = region.shape[2:]
+    far = 2 * (height + width)
+    columns = torch.arange(width, dtype=torch.int32, device=region.device)
+    left = torch.where(region, columns, -far).cummax(-1).values
+    right = torch.where(region, columns, width + far).flip(-1).cummin(-1).values.flip(-1)
+    return torch.minimum(columns - left, right - columns)
 
 
 # ---------------------------------------------------------------------------------------------- checks

@@ -66,17 +66,15 @@ def draw_unet(
             "Take a larger size or fewer features."
         )
     sizes = [(size[0] >> level, size[1] >> level) for level in range(levels + 1)]  # a pool rounds down
-    figure, axes = plt.subplots(figsize=(10, 1.15 * (levels + 1.8)), layout="constrained")
+    figure, ((axes,),) = _subplots(1, 1, (10, 1.15 * (levels + 1.8)))
     _draw_encoder(axes, features, sizes, in_channels)
     _draw_decoder(axes, features, sizes, out_channels)
-    for level in range(levels if skip else 0):
-        inset = _inset(level, levels) + BOX_X
-        _arrow(axes, (LEFT + inset, -level), (RIGHT - inset, -level), GREEN, "--")
-        axes.text(MIDDLE, -level + 0.05, skip, ha="center", va="bottom", color=GREEN, fontsize=11)
+    if skip:
+        _draw_skips(axes, levels, skip)
     axes.set(xlim=(0, 10), ylim=(-levels - 0.4, 1.4))
     axes.axis("off")
     _draw_key(axes, bool(skip))
-    return _finish(figure)
+    return figure
 
 
 # Axes units: a level is one unit high; boxes are given by half their width and height.
@@ -114,6 +112,13 @@ def _draw_decoder(axes: Axes, features: list[int], sizes: list, out_channels: in
         axes.text(MIDDLE, -level - 0.08, note, ha="center", va="top", fontsize=10, linespacing=1.3)
     _box(axes, RIGHT, 1, "logits", (out_channels, *sizes[0]), "white")
     _arrow(axes, (RIGHT, BOX_Y), (RIGHT, 1 - BOX_Y), GREY)
+
+
+def _draw_skips(axes: Axes, levels: int, skip: str) -> None:
+    for level in range(levels):
+        inset = _inset(level, levels) + BOX_X
+        _arrow(axes, (LEFT + inset, -level), (RIGHT - inset, -level), GREEN, "--")
+        axes.text(MIDDLE, -level + 0.05, skip, ha="center", va="bottom", color=GREEN, fontsize=11)
 
 
 def _missing(size: tuple[int, int], pooled: tuple[int, int]) -> str:
@@ -168,7 +173,7 @@ def show_pairs(images: Tensor, masks: Tensor, count: int = 6) -> Figure:
         axes[0, column].imshow(_pixels(images[column]))
         axes[1, column].imshow(_plane(masks[column]), cmap="gray", vmin=0, vmax=1)
         axes[1, column].set_title(f"pet {float(masks[column].float().mean()):.0%}", fontsize=10)
-    return _finish(figure)
+    return figure
 
 
 def show_predictions(images: Tensor, masks: Tensor, logits: Tensor, threshold: float = 0.5, count: int = 4) -> Figure:
@@ -188,7 +193,7 @@ def show_predictions(images: Tensor, masks: Tensor, logits: Tensor, threshold: f
         axes[2, column].set_title(f"IoU {score:.2f}", fontsize=10)
     _name_rows(axes, ("picture", "mask", "prediction"))
     _outcome_key(figure, columns=1 if count == 1 else 3)
-    return _finish(figure)
+    return figure
 
 
 def show_progress(
@@ -220,7 +225,7 @@ def show_progress(
     axes[0, 0].set_title("picture", fontsize=10)
     axes[0, 1].set_title("mask", fontsize=10)
     _outcome_key(figure)
-    return _finish(figure)
+    return figure
 
 
 def _show_outcome(cell: Axes, image: Tensor, mask: Tensor, logits: Tensor, threshold: float) -> float:
@@ -277,7 +282,7 @@ def show_feature_maps(
         cell.set_visible(False)
     shape = f"({', '.join(map(str, features.shape))})"
     figure.suptitle(f"{title}, {shape}" if title else f"features {shape}", fontsize=11)
-    return _finish(figure)
+    return figure
 
 
 def show_attention(image: Tensor, alphas: Sequence[Tensor] | Mapping[str, Tensor], own_scale: bool = False) -> Figure:
@@ -299,7 +304,7 @@ def show_attention(image: Tensor, alphas: Sequence[Tensor] | Mapping[str, Tensor
             "run model(image) first, then gather alpha from every gate."
         )
     grey = _pixels(image[0]).mean(-1)
-    figure, axes = plt.subplots(1, 1 + len(maps), figsize=(2.6 * (1 + len(maps)), 2.5), layout="constrained")
+    figure, (axes,) = _subplots(1, 1 + len(maps), (2.6 * (1 + len(maps)), 2.5))
     axes[0].imshow(_pixels(image[0]))
     axes[0].set_title("picture", fontsize=10)
     for cell, name, alpha in zip(axes[1:], names, maps):
@@ -312,7 +317,7 @@ def show_attention(image: Tensor, alphas: Sequence[Tensor] | Mapping[str, Tensor
         cell.set_title(f"{name}{alpha.shape[2]}×{alpha.shape[3]}\nα {low:.2f} to {high:.2f}", fontsize=10)
     for cell in axes:
         cell.axis("off")
-    return _finish(figure)
+    return figure
 
 
 def _attention_map(alpha: Tensor | None) -> Tensor:
@@ -343,7 +348,7 @@ def plot_gradient_flow(norms_by_model: Mapping[str, Mapping[str, float]], title:
     _check_norms(norms_by_model)
     grouped = {model: _by_block(norms) for model, norms in norms_by_model.items()}
     blocks = _merged_blocks(grouped.values())
-    figure, axes = plt.subplots(figsize=(min(max(0.55 * len(blocks) + 2, 7), 14), 4.6), layout="constrained")
+    figure, ((axes,),) = _subplots(1, 1, (min(max(0.55 * len(blocks) + 2, 7), 14), 4.6))
     drawn = [norm for by_block in grouped.values() for norms in by_block.values() for norm in _drawn(norms)]
     foot = 10.0 ** math.floor(math.log10(min((norm for norm in drawn if norm > 0), default=1e-8)) - 0.5)
     for position, (model, by_block) in enumerate(grouped.items()):
@@ -358,7 +363,7 @@ def plot_gradient_flow(norms_by_model: Mapping[str, Mapping[str, float]], title:
     axes.set_xlabel("line: whole block, dots: its single weights (biases left out)", fontsize=9)
     axes.grid(axis="y", color="0.88")
     figure.legend(frameon=False, fontsize=9, ncols=min(len(grouped), 5), loc="outside lower center")
-    return _finish(figure)
+    return figure
 
 
 def _check_norms(norms_by_model: Mapping[str, Mapping[str, float]]) -> None:
@@ -445,7 +450,7 @@ def plot_history(history: Mapping[str, Sequence[float]], title: str | None = Non
     panels = _panels(history)
     columns = min(len(panels), 3)
     rows = math.ceil(len(panels) / columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(4.2 * columns, 3.1 * rows), squeeze=False, layout="constrained")
+    figure, axes = _subplots(rows, columns, (4.2 * columns, 3.1 * rows))
     best = _best(history.get("val_iou", ()), "iou")
     for cell, (quantity, parts) in zip(axes.flat, panels.items()):
         for part, values in parts.items():
@@ -460,7 +465,7 @@ def plot_history(history: Mapping[str, Sequence[float]], title: str | None = Non
         cell.set_visible(False)
     if title:
         figure.suptitle(title, fontsize=12)
-    return _finish(figure)
+    return figure
 
 
 def compare_histories(
@@ -478,7 +483,7 @@ def compare_histories(
     if not histories or lacking:
         held = ", ".join(dict.fromkeys(name for history in histories.values() for name in history))
         raise ValueError(f"No {key!r} in {lacking or 'no histories'}: they hold {held or 'nothing yet'}.")
-    figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
+    figure, ((axes,),) = _subplots(1, 1, (9, 4))
     quantity = _split(key)[1]
     for position, (name, history) in enumerate(histories.items()):
         colour, line = SERIES[position % 7], LINES[position // 7 % 3]
@@ -491,7 +496,7 @@ def compare_histories(
     axes.get_legend().remove()  # many runs leave no free corner
     figure.legend(loc="outside right upper", frameon=False, fontsize=9)
     axes.set_title(title or f"{PARTS[_split(key)[0]][0]} {NAMES.get(quantity, quantity)}".strip())
-    return _finish(figure)
+    return figure
 
 
 def _split(key: str) -> tuple[str, str]:
@@ -540,7 +545,7 @@ def _dress(axes: Axes, quantity: str, curves: list[Sequence[float]]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
     axes.grid(color="0.9")
     axes.spines[["top", "right"]].set_visible(False)
-    positive = [float(value) for curve in curves for value in curve if value > 0]
+    positive = [float(value) for curve in curves for value in curve if 0 < value < math.inf]
     if quantity == "lr" and positive:
         axes.set(yscale="log", ylim=(min(positive) / 2, max(positive) * 2))
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(positive) < 100 * min(positive) else (1,)))
@@ -559,7 +564,7 @@ def plot_focal(gammas: Sequence[float] = (0, 1, 2, 5)) -> Figure:
     if not len(gammas) or not min(gammas) >= 0:
         raise ValueError(f"gammas={gammas}: one exponent or more, each of 0 or more, for example (0, 1, 2, 5).")
     right = np.linspace(0.01, 0.995, 400)  # at 0 the loss is infinite
-    figure, (left, weights) = plt.subplots(1, 2, figsize=(9.5, 3.6), layout="constrained")
+    figure, ((left, weights),) = _subplots(1, 2, (9.5, 3.6))
     for position, gamma in enumerate(gammas):
         weight = (1 - right) ** gamma
         style = {"color": SERIES[position % 7], "ls": LINES[position // 7 % 3], "lw": 2}
@@ -575,7 +580,7 @@ def plot_focal(gammas: Sequence[float] = (0, 1, 2, 5)) -> Figure:
         axes.grid(color="0.88")
     weights.text(0.75, 1.1, "pixel is right", ha="center", va="bottom", fontsize=9)
     left.legend(frameon=False, fontsize=9)
-    return _finish(figure)
+    return figure
 
 
 # ---------------------------------------------------------------------------------------------- tables
@@ -712,7 +717,7 @@ def _outcome_png(image: Tensor, mask: Tensor, logits: Tensor, threshold: float) 
         cell.set_title(name, fontsize=10)
     _outcome_key(figure)
     data = io.BytesIO()
-    _finish(figure).savefig(data, format="png", dpi=100)
+    figure.savefig(data, format="png", dpi=100)
     return data.getvalue()
 
 
@@ -744,7 +749,7 @@ def _check(images: Tensor, **planes: Tensor) -> None:
 
 def _grid(rows: int, columns: int, key_height: float = 0.0) -> tuple[Figure, np.ndarray]:
     size = (max(1.9 * columns, 3.2), 2.1 * rows + key_height)
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    figure, axes = _subplots(rows, columns, size)
     for cell in axes.flat:
         cell.set(xticks=[], yticks=[])
         cell.spines[:].set_visible(False)
@@ -756,7 +761,8 @@ def _name_rows(axes: np.ndarray, names: Sequence[str]) -> None:
         cell.set_ylabel(name, fontsize=10)
 
 
-def _finish(figure: Figure) -> Figure:
-    # pyplot would show an open figure once more than the cell that returns it, and keep it in memory.
+def _subplots(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    # pyplot would show an open figure once more than the cell that returns it, and a half-drawn one after an error.
     plt.close(figure)
-    return figure
+    return figure, axes

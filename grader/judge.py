@@ -18,6 +18,7 @@ import torch
 
 from . import sandbox
 from .definitions import DEFINITIONS, Source
+from .experiment import Experiment
 from .reading import Unreadable
 from .rubric import Task, load_rubric, select
 from .runner import Check, CheckFault, Outcome, checks_of, rule_and_hint, run_check
@@ -59,7 +60,7 @@ class Judge:
         started = time.monotonic()
         notes, zygote = submission.notes, self.zygote
         try:
-            marks = self._marks(submission.sources(), zygote, notes)
+            marks = self._marks(submission, zygote, notes)
         except Unreadable as problem:
             notes.append(str(problem))
             marks = {task.id: _ungraded(task, str(problem)) for task in self.tasks}
@@ -78,8 +79,11 @@ class Judge:
             "device": self.device,
         }
 
-    def _marks(self, sources: list[Source], zygote: Zygote, notes: list[str]) -> dict[str, dict]:
+    def _marks(self, submission: Submission, zygote: Zygote, notes: list[str]) -> dict[str, dict]:
         """Every task's marks; earlier tasks that this one builds on are run as well, when they are not asked for."""
+        sources = submission.sources()
+        has_experiment = any(task.experiment for task in self.tasks)
+        experiment = submission.experiment() if has_experiment else Experiment()
         wanted = {task.id for task in self.tasks}
         needed = wanted | {earlier for task in self.tasks for earlier in (*task.builds_on, *task.layout)}
         marks: dict[str, dict] = {}
@@ -88,27 +92,29 @@ class Judge:
                 failed = {id: marks[id] for id in task.builds_on if marks[id]["score"] != marks[id]["max_score"]}
                 wrong_layout = any(_failed_in(marks[id], name) for id, name in task.layout.items())
                 try:
-                    marks[task.id] = self._mark(task, sources, zygote, failed, wrong_layout, notes)
+                    handed_in = experiment if task.experiment else Experiment()
+                    marks[task.id] = self._mark(task, sources, zygote, failed, wrong_layout, notes, handed_in)
                 except CheckFault as fault:
                     notes.append(f"{task.id} is ungraded, by a fault of the kit, not of the submission")
                     marks[task.id] = _ungraded(task, str(fault))
         return {id: mark for id, mark in marks.items() if id in wanted}
 
-    def _mark(self, task: Task, sources, zygote: Zygote, failed: dict, wrong_layout: bool, notes: list[str]) -> dict:
+    def _mark(self, task: Task, sources, zygote: Zygote, failed: dict, wrong_layout: bool, notes: list[str],
+              experiment: Experiment = Experiment()) -> dict:
         """One task's marks; where earlier tasks failed, what this one loses by them is given back."""
         checks = self.checks[task.id]
         # code that never ends in an earlier task would only use up this one's time as well
         if any(mark.get("late") for mark in failed.values()):
             own, late = [Outcome(check, False, rule_and_hint(check), hint=check.hint) for check in checks], False
         else:
-            own, late = self._outcomes(task, checks, sources, _stand_ins(()), zygote, notes)
+            own, late = self._outcomes(task, checks, sources, _stand_ins(()), zygote, notes, experiment)
         if wrong_layout:
             own = [_excused(outcome, task) for outcome in own]
         lost = [outcome.check for outcome in own if outcome.passed is not True]
         if not (failed and lost):
             return {**_marked(task, own, notes), "late": late}
         names = [name for id in failed for name in load_rubric()[id].names]
-        again, _ = self._outcomes(task, lost, sources, _stand_ins(tuple(names)), zygote, [])
+        again, _ = self._outcomes(task, lost, sources, _stand_ins(tuple(names)), zygote, [], experiment)
         if wrong_layout:
             again = [_excused(outcome, task) for outcome in again]
         merged = _merged(own, again)
@@ -118,18 +124,19 @@ class Judge:
             notes.append(f"{task.id} was marked with the reference's {', '.join(names)}: {slip}")
         return {**_marked(task, merged, notes), "late": late, "carried_forward": helped}
 
-    def _outcomes(self, task: Task, checks: list[Check], sources, stand_ins: dict, zygote: Zygote, notes: list[str]):
+    def _outcomes(self, task: Task, checks: list[Check], sources, stand_ins: dict, zygote: Zygote, notes: list[str],
+                  experiment: Experiment):
         """Run checks on one child; their outcomes, and whether an answer came too late."""
         child = Child(zygote, sources, stand_ins, task.limits, self.device)
         try:
-            return [self._run(check, child, notes) for check in checks], child.late
+            return [self._run(check, child, notes, experiment) for check in checks], child.late
         finally:
             child.close()
             notes += child.notes
 
-    def _run(self, check: Check, child: Child, notes: list[str]) -> Outcome:
+    def _run(self, check: Check, child: Child, notes: list[str], experiment: Experiment) -> Outcome:
         started = time.monotonic()
-        student = Student(child)
+        student = Student(child, experiment=experiment)
         outcome = run_check(check, student)
         notes += student.notes
         outcome.seconds = round(time.monotonic() - started, 4)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import html
 import sys
 from dataclasses import dataclass
 
+from .experiment import Experiment, experiment_here
 from .rubric import Task, select
 from .runner import Outcome, checks_of, run_check
 from .servant import Servant
@@ -73,13 +76,32 @@ class Report:
 
 def check_live(task_id: str) -> Report:
     """Check the classes of the running notebook or script; ValueError for an unknown task."""
-    return check_namespace(str(task_id), vars(sys.modules["__main__"]))
+    return check_namespace(str(task_id), vars(sys.modules["__main__"]), experiment=experiment_here())
 
 
-def check_namespace(task_id: str, namespace: dict, missing: dict[str, str] | None = None) -> Report:
+def check_namespace(
+    task_id: str, namespace: dict, missing: dict[str, str] | None = None, experiment: Experiment | None = None
+) -> Report:
     """Run the public checks of one task on what `namespace` defines; `missing` says why a name is not there."""
     (task,) = select([task_id])
-    return Report(task, [run_check(check, Student(Servant(namespace, missing=missing))) for check in checks_of(task)])
+    with quiet_bars():
+        outcomes = [
+            run_check(check, Student(Servant(namespace, missing=missing), experiment=experiment)) for check in checks_of(task)
+        ]
+    return Report(task, outcomes)
+
+
+@contextlib.contextmanager
+def quiet_bars():
+    """Without the progress bars of the tiny trainings that checks run."""
+    from tqdm.std import tqdm
+
+    init = tqdm.__init__
+    tqdm.__init__ = functools.partialmethod(init, disable=True)
+    try:
+        yield
+    finally:
+        tqdm.__init__ = init
 
 
 def _mark(outcome: Outcome) -> str:

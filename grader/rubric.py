@@ -82,6 +82,12 @@ def load_manual() -> dict[str, Manual]:
     return {id: Manual(id=id, **fields) for id, fields in _read()["manual"].items()}
 
 
+@functools.lru_cache(maxsize=1)
+def held_out() -> dict:
+    """What a trained network is measured on: `data`, `size` in pixels and `count` of pictures."""
+    return _read()["held_out"]
+
+
 def notebooks() -> set[str]:
     """The names of the assignment's notebooks, without `.ipynb`."""
     return {task.notebook for task in load_rubric().values()}

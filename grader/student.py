@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import torch
 
 from .expect import Mismatch
+from .experiment import Experiment
 from .servant import Servant, StudentError
 
 __all__ = [
-    "Experiment", "Gradients", "Instrument", "JudgeFault", "NoAnswer", "NotJudged", "State", "Student", "StudentError",
+    "Gradients", "Instrument", "JudgeFault", "NoAnswer", "NotJudged", "State", "Student", "StudentError",
     "StudentModule",
 ]
 
@@ -38,18 +39,6 @@ class Gradients:
     outputs: list[torch.Tensor]
     inputs: list[torch.Tensor | None]
     parameters: dict[str, torch.Tensor | None]
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """What was handed in of the student's training: the checkpoint's file, and the `features` its network was built with.
-
-    `checkpoint` is None where there is none that can be judged, and `problem` says why.
-    """
-
-    checkpoint: bytes | None = None
-    features: tuple[int, ...] | None = None
-    problem: str = "no checkpoint was handed in"
 
 
 @dataclass(frozen=True)

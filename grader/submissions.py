@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from .definitions import RESERVED, Cell, Source
+from .experiment import Experiment, experiment_of
 from .reading import FILE_LIMIT, SAVE_AGAIN, Unreadable, decoded, load_notebook, plain, tasks_of, too_large
 from .rubric import assignment, defined_names, load_rubric, notebooks
 
@@ -31,7 +32,7 @@ WORK = (".ipynb", ".py")
 IGNORED = re.compile(r"(^|/)(\.(?!\./)|~|__pycache__|__MACOSX|site-packages(/|$)|node_modules(/|$)|venv(/|$))")
 # Folder names that say nothing about whose work it is.
 GENERIC = re.compile(
-    r"(lab[s_ -]*\d*|starter|code|src|submissions?|notebooks?|solutions?|homework|unetlab|grader|utils|models?)$", re.I
+    r"(lab[s_ -]*\d*|starter|code|src|submissions?|notebooks?|solutions?|homework|unetlab|grader|utils|models?|results|checkpoints)$", re.I
 )
 LMS = [  # the student's name, then the file's own
     re.compile(r"(.+?)_\d+_assignsubmission_[a-z]+_?(.*)$", re.DOTALL),  # Moodle
@@ -100,6 +101,10 @@ class Submission:
         if sum(len(json.dumps(asdict(source))) for source in sources) > CODE_LIMIT:
             raise Unreadable(f"{plain(self.path)}: more than {CODE_LIMIT:,} bytes of code; keep data out of the cells")
         return sources
+
+    def experiment(self) -> Experiment:
+        """The checkpoint that was handed in and how its network was built; notes are left on the way."""
+        return experiment_of(self.others, self.notes)
 
 
 # ---- finding ----

@@ -1,6 +1,5 @@
 """Drawn animals, split, loaders and augmentation; what reads picture files is in test_data_readers.py."""
 
-import math
 from pathlib import Path
 
 import pytest
@@ -302,16 +301,18 @@ def off(monkeypatch, *names):
 @WAYS
 def test_picture_and_mask_go_the_same_way(way, monkeypatch):
     off(monkeypatch, "JITTER")
+    torch.manual_seed(0)
     masks = stack(OxfordPets(SHARED, size=(96, 120)), range(0, 320, 10))[1]
     shown, moved = way(masks.expand(-1, 3, -1, -1), masks)  # the mask is the picture, too
     assert set(moved.unique().tolist()) == {0.0, 1.0} and shown.shape[2:] == (96, 120)
-    # They may differ at the outline only, where the picture is interpolated twice and the mask rounded twice.
-    thick = torch.nn.functional.max_pool2d(moved, 5, 1, 2), -torch.nn.functional.max_pool2d(-moved, 5, 1, 2)
+    # They differ along the outline alone, where the picture is interpolated and the mask is rounded,
+    # but for single hairs, which rounding may lose.
+    outline = torch.nn.functional.max_pool2d(moved, 5, 1, 2) > -torch.nn.functional.max_pool2d(-moved, 5, 1, 2)
     wrong = (shown[:, :1] > 0.5) != moved.bool()
-    assert not (wrong & (thick[0] == thick[1])).any()
+    assert wrong.float().mean() < 0.02 and (wrong & ~outline).float().mean() < 1e-4
     # Known-wrong: two calls, one for the picture and one for the mask, as separate transforms make them.
     apart = (way(masks.expand(-1, 3, -1, -1), masks)[0][:, :1] > 0.5) != moved.bool()
-    assert apart.float().mean() > 10 * wrong.float().mean() and (apart & (thick[0] == thick[1])).any()
+    assert apart.float().mean() > 0.1 and (apart & ~outline).float().mean() > 0.05
 
 
 def ramps(count, height, width):
@@ -430,4 +431,4 @@ def test_augmented_wraps_any_data_set():
     altered = Augmented(pets)
     assert len(altered) == 5 and not torch.equal(altered[2][0], pets[2][0])
     assert set(altered[2][1].unique().tolist()) <= {0.0, 1.0}
-    assert math.isclose(len(DataLoader(altered, 2)), 3)
+    assert len(DataLoader(altered, 2)) == 3

@@ -342,4 +342,6 @@ def test_no_figure_is_left_open(pairs):
     viz.show_progress({1: masks}, images, masks)
     viz.show_attention(images[0], [masks[0]])
     viz.plot_gradient_flow({"a": PLAIN})
+    with pytest.raises(ValueError, match="NaN"):
+        viz.show_predictions(images, masks, masks * math.nan)
     assert plt.get_fignums() == []

@@ -1,1 +1,73 @@
-"""Hidden checks of Task 3.5."""
+"""Hidden checks of Task 3.5: the trained network on pictures that nobody has seen."""
+
+import weakref
+
+import torch
+
+from grader.checks.trained import trained_network
+from grader.expect import Mismatch, expect
+from grader.student import Student
+from metrics import binarize, iou
+from solutions.held_out import held_out_pictures
+
+BATCH = 25  # pictures an answer
+_measured: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # a submission's process → its IoU: one forward pass for all bands
+
+
+def test_iou_at_least_60(student):
+    """On pictures that nobody has seen, the trained network reaches an IoU of 0.60.
+
+    Hint: the notebook's training reaches more in its quick mode; did the loss fall, and is it the best checkpoint?
+    """
+    _expect_iou(student, 0.60)
+
+
+def test_iou_at_least_70(student):
+    """On pictures that nobody has seen, the trained network reaches an IoU of 0.70.
+
+    Hint: train for more epochs, as long as the validation IoU still rises.
+    """
+    _expect_iou(student, 0.70)
+
+
+def test_iou_at_least_80(student):
+    """On pictures that nobody has seen, the trained network reaches an IoU of 0.80.
+
+    Hint: compare training and validation curves: is it still learning, or does it overfit?
+    """
+    _expect_iou(student, 0.80)
+
+
+def test_iou_at_least_85(student):
+    """On pictures that nobody has seen, the trained network reaches an IoU of 0.85.
+
+    Hint: more epochs, augmentation, a wider network: what does your ablation say?
+    """
+    _expect_iou(student, 0.85)
+
+
+def _expect_iou(student: Student, wanted: float) -> None:
+    if student.transport not in _measured:
+        _measured[student.transport] = _measure(student)
+    came = _measured[student.transport]
+    if isinstance(came, Mismatch):
+        raise came
+    student.note(f"3.5: the trained network reaches an IoU of {came:.3f} on the held-out pictures")
+    expect(came >= wanted, came=f"an IoU of {came:.3f}", expected=f"{wanted:.2f} or more")
+
+
+def _measure(student: Student) -> float | Mismatch:
+    """IoU pooled over all held-out pictures; the Mismatch where the network cannot be had, which every band then tells."""
+    images, masks = held_out_pictures()
+    try:
+        network = trained_network(student)
+        predicted = [binarize(network(batch)) for batch in images.split(BATCH)]
+        return iou(_joined(predicted, masks.shape), masks).item()
+    except Mismatch as mismatch:
+        return mismatch
+
+
+def _joined(predicted, shape):
+    if any(tuple(part.shape[1:]) != tuple(shape[1:]) for part in predicted):
+        raise Mismatch(f"masks of shape {tuple(predicted[0].shape)}", f"one logit a pixel, {tuple(shape[1:])} a picture")
+    return torch.cat(predicted)

@@ -1,0 +1,105 @@
+"""What was handed in of the student's own training: a checkpoint, and how its network was built.
+
+Nothing here opens a checkpoint: its bytes go to the submission's process, which loads tensors and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from .reading import Unreadable, plain
+from .rubric import load_rubric
+
+RESULTS = "results"  # the notebooks' folder for what training gives
+CHECKPOINT = "unet.pth"
+RECORD = "training.json"  # how the network was built and trained; `features` is what the judge needs
+KINDS = (".pth", ".pt", ".ckpt")
+NOT_THE_NETWORK = re.compile(r"progress|optimi[sz]er|scheduler|histor", re.IGNORECASE)
+# Tried in turn where no record says how the network was built: the lab's own widths.
+WIDTHS = ((16, 32, 64, 128), (64, 128, 256, 512), (8, 16, 32, 64), (32, 64, 128, 256), (12, 24, 48, 96), (8, 16, 32), (16, 32, 64))
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The checkpoint's bytes, and the `features` its network was built with, where that is known.
+
+    `checkpoint` is None where there is none that can be judged, and `problem` says why.
+    """
+
+    checkpoint: bytes | None = None
+    features: tuple[int, ...] | None = None
+    problem: str = "no checkpoint was handed in"
+
+    @property
+    def widths(self) -> tuple[tuple[int, ...], ...]:
+        """The `features` to try, the likeliest first."""
+        return (self.features,) if self.features else WIDTHS
+
+
+def is_experiment(name: str) -> bool:
+    """Whether a file of this name is a checkpoint of the network or the record of its training."""
+    path = Path(name)
+    return path.name == RECORD or path.suffix.lower() in KINDS and not NOT_THE_NETWORK.search(path.name)
+
+
+def experiment_of(files: list, notes: list[str]) -> Experiment:
+    """The experiment among handed-in files (anything with `name` and `content()`); choices and faults go to `notes`."""
+    checkpoints = [file for file in files if is_experiment(file.name.name) and file.name.name != RECORD]
+    if not checkpoints:
+        return Experiment()
+    chosen = min(checkpoints, key=lambda file: (file.name.name != CHECKPOINT, "best" not in file.name.name, str(file.name)))
+    if len(checkpoints) > 1:
+        notes.append(f"{len(checkpoints)} checkpoints were handed in; {chosen.name} was judged")
+    limit = checkpoint_limit()
+    try:
+        content = chosen.content()
+    except Unreadable as problem:
+        return Experiment(problem=str(problem).replace("clear its outputs", "save the state_dict alone"))
+    if len(content) > limit * 2**20:
+        size = len(content) / 2**20
+        return Experiment(problem=f"{chosen.name}: {size:.0f} MB, of which {limit} are taken; save the state_dict alone")
+    return Experiment(content, _features(files, notes))
+
+
+def experiment_here(folder: Path | None = None) -> Experiment:
+    """The experiment in `results/` of the working folder, for the notebook's own check."""
+    results = (folder or Path.cwd()) / RESULTS
+    files = [_Here(path) for path in sorted(results.glob("*"))] if results.is_dir() else []
+    found = experiment_of(files, [])
+    if found.checkpoint is None and found.problem == Experiment.problem:
+        return Experiment(problem=f"there is no {RESULTS}/{CHECKPOINT} yet; the training cell above writes it")
+    return found
+
+
+def checkpoint_limit() -> int:
+    """Megabytes of a checkpoint that is opened."""
+    return max(task.limits.checkpoint_mb for task in load_rubric().values())
+
+
+class _Here:
+    def __init__(self, path: Path):
+        self.name = path
+
+    def content(self) -> bytes:
+        """The bytes; Unreadable for a file that is too large to be handed in."""
+        if self.name.stat().st_size > checkpoint_limit() * 2**20:
+            size = self.name.stat().st_size / 2**20
+            raise Unreadable(f"{self.name.name}: {size:.0f} MB, of which {checkpoint_limit()} are taken; save the state_dict alone")
+        return self.name.read_bytes()
+
+
+def _features(files: list, notes: list[str]) -> tuple[int, ...] | None:
+    """What the record says of the network; None, with a note, where it says nothing that can be used."""
+    for file in [file for file in files if file.name.name == RECORD]:
+        try:
+            features = json.loads(file.content())["features"]
+            if 1 <= len(features) <= 8 and all(type(width) is int and 1 <= width <= 1024 for width in features):
+                return tuple(features)
+            cause = f"features is {str(features)[:80]}, not a list of 1 to 8 numbers of channels"
+        except (Unreadable, ValueError, KeyError, TypeError, RecursionError) as error:
+            cause = f"{type(error).__name__}: {error}"
+        notes.append(plain(f"{file.name}: passed over ({cause[:200]}); the lab's usual widths are tried"))
+    return None
