@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="unetlab", description="Teach, check and grade the U-Net lab.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_check, _add_grade, _add_class, _add_build, _add_release, _add_demo):
+    for add in (_add_check, _add_pack, _add_grade, _add_class, _add_build, _add_release, _add_demo):
         add(commands)
     return parser
 
@@ -62,6 +62,21 @@ def _check(options) -> int:
     reports = [check_namespace(task.id, loaded.namespace, loaded.missing) for task in tasks]
     print("\n\n".join(map(repr, reports)))
     return 0 if all(report.passed for report in reports) else 1
+
+
+def _add_pack(commands) -> None:
+    command = commands.add_parser("pack", help="students: look at your work and put it into one zip to hand in")
+    command.add_argument("name", help="your name, for the name of the zip")
+    command.add_argument("folder", type=Path, nargs="?", default=Path("."), help="folder with your notebooks (default: here)")
+    command.add_argument("--out", type=Path, metavar="FOLDER", help="where the zip goes (default: beside the notebooks)")
+    command.set_defaults(run=_pack)
+
+
+def _pack(options) -> int:
+    from .pack import pack
+
+    print(pack(options.name, options.folder, options.out))
+    return 0
 
 
 def _add_judging(command) -> None:

@@ -7,38 +7,17 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from .reading import Unreadable, plain
 from .rubric import load_rubric
+from .student import Experiment
 
 RESULTS = "results"  # the notebooks' folder for what training gives
 CHECKPOINT = "unet.pth"
 RECORD = "training.json"  # how the network was built and trained; `features` is what the judge needs
 KINDS = (".pth", ".pt", ".ckpt")
 NOT_THE_NETWORK = re.compile(r"progress|optimi[sz]er|scheduler|histor", re.IGNORECASE)
-# Tried in turn where no record says how the network was built: the lab's own widths.
-WIDTHS = ((16, 32, 64, 128), (64, 128, 256, 512), (8, 16, 32, 64), (32, 64, 128, 256), (12, 24, 48, 96), (8, 16, 32), (16, 32, 64))
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """The checkpoint's bytes, and the `features` its network was built with, where that is known.
-
-    `checkpoint` is None where there is none that can be judged, and `problem` says why.
-    """
-
-    checkpoint: bytes | None = None
-    features: tuple[int, ...] | None = None
-    problem: str = "no checkpoint was handed in"
-
-    @property
-    def widths(self) -> tuple[tuple[int, ...], ...]:
-        """The `features` to try, the likeliest first."""
-        return (self.features,) if self.features else WIDTHS
-
-
 def is_experiment(name: str) -> bool:
     """Whether a file of this name is a checkpoint of the network or the record of its training."""
     path = Path(name)

@@ -18,11 +18,10 @@ import torch
 
 from . import sandbox
 from .definitions import DEFINITIONS, Source
-from .experiment import Experiment
 from .reading import Unreadable
 from .rubric import Task, load_rubric, select
 from .runner import Check, CheckFault, Outcome, checks_of, rule_and_hint, run_check
-from .student import JudgeFault, Student
+from .student import Experiment, JudgeFault, Student
 from .submissions import Submission
 from .wall import Child, Zygote
 

@@ -8,11 +8,10 @@ import html
 import sys
 from dataclasses import dataclass
 
-from .experiment import Experiment, experiment_here
 from .rubric import Task, select
 from .runner import Outcome, checks_of, run_check
 from .servant import Servant
-from .student import Student
+from .student import Experiment, Student
 
 STYLE = """<style>
 .unetlab {font: 14px/1.45 system-ui, sans-serif; border-left: 4px solid #0072b2; padding: .2em .9em; max-width: 56em}
@@ -76,7 +75,8 @@ class Report:
 
 def check_live(task_id: str) -> Report:
     """Check the classes of the running notebook or script; ValueError for an unknown task."""
-    return check_namespace(str(task_id), vars(sys.modules["__main__"]), experiment=experiment_here())
+    task_id = str(task_id)
+    return check_namespace(task_id, vars(sys.modules["__main__"]), experiment=_experiment_here(task_id))
 
 
 def check_namespace(
@@ -89,6 +89,15 @@ def check_namespace(
             run_check(check, Student(Servant(namespace, missing=missing), experiment=experiment)) for check in checks_of(task)
         ]
     return Report(task, outcomes)
+
+
+def _experiment_here(task_id: str) -> Experiment | None:
+    (task,) = select([task_id])
+    if not task.experiment:
+        return None
+    from .experiment import experiment_here  # it reads notebooks too, and the other checks need not wait for that
+
+    return experiment_here()
 
 
 @contextlib.contextmanager

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import torch
 
 from .expect import Mismatch
-from .experiment import Experiment
 from .servant import Servant, StudentError
 
 __all__ = [
-    "Gradients", "Instrument", "JudgeFault", "NoAnswer", "NotJudged", "State", "Student", "StudentError",
+    "Experiment", "Gradients", "Instrument", "JudgeFault", "NoAnswer", "NotJudged", "State", "Student", "StudentError",
     "StudentModule",
 ]
 
@@ -39,6 +38,27 @@ class Gradients:
     outputs: list[torch.Tensor]
     inputs: list[torch.Tensor | None]
     parameters: dict[str, torch.Tensor | None]
+
+
+# Tried in turn where no record says how the network was built: the lab's own widths.
+WIDTHS = ((16, 32, 64, 128), (64, 128, 256, 512), (8, 16, 32, 64), (32, 64, 128, 256), (12, 24, 48, 96), (8, 16, 32), (16, 32, 64))
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The checkpoint's bytes, and the `features` its network was built with, where that is known.
+
+    `checkpoint` is None where there is none that can be judged, and `problem` says why.
+    """
+
+    checkpoint: bytes | None = None
+    features: tuple[int, ...] | None = None
+    problem: str = "no checkpoint was handed in"
+
+    @property
+    def widths(self) -> tuple[tuple[int, ...], ...]:
+        """The `features` to try, the likeliest first."""
+        return (self.features,) if self.features else WIDTHS
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from .definitions import RESERVED, Cell, Source
-from .experiment import Experiment, experiment_of
+from .experiment import experiment_of
 from .reading import FILE_LIMIT, SAVE_AGAIN, Unreadable, decoded, load_notebook, plain, tasks_of, too_large
 from .rubric import assignment, defined_names, load_rubric, notebooks
+from .student import Experiment
 
 SUBMISSION_LIMIT = 512 * 2**20  # bytes of notebooks and modules, of one submission
 ARCHIVE_LIMIT = 4 * 2**30  # bytes of notebooks and modules, of one zip

@@ -301,16 +301,13 @@ def train_model(model, train_loader, val_loader, *, epochs=50, lr=1e-3, weight_d
                 patience=None, progress_path=None, on_epoch=None):
     """Train a model and leave it with the weights of its best validation IoU.
 
-    Args:
-        criterion: `CombinedLoss()` when `None`.
-        device: CUDA where there is one when `None`.
+    Args (the last three are optional work):
+        criterion, device: `CombinedLoss()`, and CUDA where there is one, when `None`.
         checkpoint_path: file for the best weights, a plain `state_dict`.
-        patience: stop after this many epochs without a better IoU; `None` never stops early. Optional work.
-        progress_path: file to go on from after an interruption, kept by `Progress`. Optional work.
-        on_epoch: called as `on_epoch(epoch, model, history)` after each epoch (counted from 1). Optional work.
+        patience: epochs without a better IoU before it stops early. progress_path: file that `Progress` goes on from.
+        on_epoch: called as `on_epoch(epoch, model, history)` after each epoch (counted from 1).
 
-    Returns:
-        history: dict of the lists train_loss, train_iou, val_loss, val_iou, lr (of each epoch), one entry an epoch
+    Returns a dict of the lists train_loss, train_iou, val_loss, val_iou, lr (that of the epoch), one entry an epoch.
     """
     # TODO Task 3.4: Adam with weight decay; ReduceLROnPlateau (patience 5) that is fed the validation loss;
     # one train_epoch and one validate an epoch; the best weights kept, saved, and restored at the end.

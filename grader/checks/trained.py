@@ -30,8 +30,6 @@ def trained_network(student: Student) -> StudentModule:
 
 def _unreadable(error: StudentError) -> Mismatch:
     """What a file is told that torch cannot load, or that holds more than tensors: none of that is ever run."""
-    if "Weights only load failed" in error.message:
-        came = "a file with more than tensors in it, such as a whole pickled model; it was not opened"
-    else:
-        came = f"a file that is no checkpoint ({error.type})"
+    cause = "" if "Weights only load failed" in error.message else f" ({error.type})"
+    came = f"a file that is no checkpoint of tensors alone, such as a whole pickled model{cause}; nothing in it was run"
     return Mismatch(came, "a file written by torch.save(model.state_dict(), path)")
