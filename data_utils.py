@@ -233,8 +233,10 @@ class DeviceLoader:
         epoch = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=self._generator)))
         order = held.chosen[torch.randperm(len(held.chosen), generator=epoch)] if self.shuffle else held.chosen
         for indices in order.to(self.device).split(self.batch_size):
-            images, masks = held.images[indices], held.masks[indices].to(held.mask_dtype)
-            images = images.float() / 255 if images.dtype == torch.uint8 else images
+            # index_select copies whole rows; images[indices] goes byte by byte, which is slower than a DataLoader.
+            images, masks = held.images.index_select(0, indices), held.masks.index_select(0, indices)
+            images = images.float().div_(255) if images.dtype == torch.uint8 else images
+            masks = masks.to(held.mask_dtype)
             yield augment_batch(images, masks, epoch) if self.augment else (images, masks)
 
 
@@ -354,6 +356,16 @@ def augment_batch(images: Tensor, masks: Tensor, generator: torch.Generator | No
     count, _, height, width = images.shape
     draws = (2 * torch.rand(count, 5, generator=generator) - 1).to(images.device)
     nodes = torch.randn(count, 2, 3, 3, generator=generator).to(images.device)
+    # On the CPU a few pictures at a time, which stay in its cache: twice as fast at 200 pixels.
+    few = max(1, 2**16 // (height * width)) if images.device.type == "cpu" else max(1, count)
+    parts = zip(*(part.split(few) for part in (images, masks, draws, nodes)))
+    images, masks = zip(*(_alter(*part) for part in parts))
+    return torch.cat(images), torch.cat(masks)
+
+
+def _alter(images: Tensor, masks: Tensor, draws: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
+    """Alter pictures by draws `(B, 5)` from [-1, 1] (flip, angle, colours) and displaced nodes `(B, 2, 3, 3)`."""
+    count, _, height, width = images.shape
     flip, angle = torch.where(draws[:, 0] < 0, -1.0, 1.0), draws[:, 1] * math.radians(ROTATION)
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     # grid_sample measures x in half widths and y in half heights; a rotation needs both in one unit.

@@ -37,8 +37,9 @@ class SyntheticPets(Dataset):
 
     Item: image float32 `(3, size, size)` in [0, 1], mask float32 `(1, size, size)` of 0 and 1.
     Picture i depends on seed, size and i only, not on count; two sizes show the same scene apart from the grain.
-    Bodies are smooth unions of round cones (after Quilez's signed distances); fur, stripes, spots and clutter share
-    colours with the ground, so that the outline has to be found and cannot be read off the colour.
+    Bodies are smooth unions of round cones (after Quilez's signed distances). Within a picture the coat stands off
+    from the ground; but any colour of fur is ground in other pictures, and some clutter wears the coat's colours, so
+    that the animal has to be found by its shape and cannot be read off the colour.
     Raises ValueError for a negative count or seed and for a size below 8.
     """
 
@@ -84,6 +85,12 @@ class _Dice:
     def colour(self, palette: Tensor) -> Tensor:  # (GROUP, 3)
         chosen = palette[torch.from_numpy(self.rng.integers(len(palette), size=GROUP))]
         return chosen + self.uniform(-0.04, 0.04, 3) + self.uniform(-0.06, 0.06, 1)
+
+    def unlike(self, colours: Tensor) -> Tensor:  # (GROUP, 3)
+        """A colour of fur or surroundings that stands off from all of `(n, GROUP, 3)`: the best of six."""
+        drawn = torch.stack([self.colour(torch.cat([FUR, SURROUNDINGS])) for _ in range(6)])
+        contrast = (drawn[:, None] - colours).norm(dim=3).amin(1)  # to the nearest of them, (6, GROUP)
+        return drawn[contrast.argmax(0), torch.arange(GROUP)]
 
     def cloud(self, cells: int, size: int, channels: int = 1) -> Tensor:  # (GROUP, channels, size, size)
         """Smooth noise of unit variance at its nodes, `cells` nodes a side, the same scene at every size."""
@@ -136,7 +143,7 @@ def _draw_group(size: int, seed: int, group: int) -> tuple[Tensor, Tensor]:
     outline = layers[0]
     for layer in layers[1:]:
         outline = _smooth_union(outline, layer, _rows(0.10 * frame["scale"]))
-    outline += _rows(dice.uniform(0.01, 0.05)) * dice.cloud(34, size)[:, 0]  # ragged fur
+    outline += _rows(dice.uniform(0.005, 0.02)) * dice.cloud(34, size)[:, 0]  # ragged fur
     coat = torch.stack([dice.colour(FUR), dice.colour(FUR)])  # (2, GROUP, 3)
     animal = _animal(canvas, dice, layers, frame, coat)
     ground = _ground(canvas, dice, coat)
@@ -152,10 +159,10 @@ def _frame(dice: _Dice) -> dict[str, Tensor]:
         "lies": kind >= 0.75,
         "turn": dice.uniform(0.25, 1.0),  # 1: seen from the side; less: turned towards the viewer, foreshortened
         "mirror": torch.where(dice.chance(0.5), 1.0, -1.0),
-        "tilt": dice.uniform(-0.4, 0.4) + dice.chance(0.1) * dice.uniform(-1.2, 1.2),
-        "scale": dice.uniform(0.38, 0.85),
-        "x": dice.uniform(-0.45, 0.45),
-        "y": dice.uniform(-0.35, 0.30),
+        "tilt": dice.uniform(-0.3, 0.3),
+        "scale": dice.uniform(0.5, 0.78),
+        "x": dice.uniform(-0.25, 0.25),
+        "y": dice.uniform(-0.25, 0.05),
     }
 
 
@@ -280,18 +287,21 @@ def _ground(canvas: _Canvas, dice: _Dice, coat: Tensor) -> Tensor:
     """Wall, floor and clutter, some of it in the animal's own colours, `(GROUP, 3, size, size)`."""
     fine = dice.cloud(34, canvas.size)[:, 0]
     pattern = _pattern(canvas, dice, dice.uniform(0, math.pi), fine)
-    alike = dice.uniform(0, 0.3)[:, None]  # how far the ground takes on the coat's colours
-    wall, floor, other = (dice.colour(SURROUNDINGS).lerp(coat[k], alike) for k in (0, 1, 0))
+    # Each stands off from the coat and from the others, some lighter, some darker: one threshold seldom finds the coat.
+    colours = coat
+    for _ in range(3):
+        colours = torch.cat([colours, dice.unlike(colours)[None]])
+    wall, floor, other = colours[2:]
     horizon = canvas.along(math.pi / 2 + dice.uniform(-0.2, 0.2)) - _rows(dice.uniform(-0.7, 0.5))
     image = wall[:, :, None, None].lerp(floor[:, :, None, None], canvas.cover(horizon)[:, None])
-    image = image.lerp_(other[:, :, None, None], 0.45 * pattern[:, None])
+    image = image.lerp_(other[:, :, None, None], 0.2 * pattern[:, None])
     image *= (1 + 0.10 * fine)[:, None]
-    for number in range(6):  # distractors: odd numbers as thin as legs and tails, even ones as thick as bodies
+    for number in range(3):  # distractors: odd numbers as thin as legs and tails, even ones as thick as bodies
         ax, ay, angle = dice.uniform(-1.1, 1.1), dice.uniform(-1.1, 1.1), dice.uniform(0, math.pi)
         length = dice.uniform(0.1, 1.0)
         thick = dice.uniform(0.02, 0.08) if number % 2 else dice.uniform(0.06, 0.32)
         blob = canvas.cone(ax, ay, ax + length * torch.cos(angle), ay + length * torch.sin(angle), thick, thick * 0.6)
-        colour = torch.where(dice.chance(0.25)[:, None], coat[number % 2], dice.colour(SURROUNDINGS))
+        colour = torch.where(dice.chance(0.25)[:, None], coat[number % 2], dice.unlike(colours[:4]))
         tone = dice.uniform(0.6, 1.1)[:, None, None, None] + 0.3 * (pattern - 0.5)[:, None] + 0.07 * fine[:, None]
         image = image.lerp_(colour[:, :, None, None] * tone, canvas.cover(blob)[:, None])
     return image
@@ -299,11 +309,11 @@ def _ground(canvas: _Canvas, dice: _Dice, coat: Tensor) -> Tensor:
 
 def _light(canvas: _Canvas, dice: _Dice, image: Tensor) -> Tensor:
     """A slope of light, soft shadows over all, and the camera's grain."""
-    slope = canvas.along(dice.uniform(-math.pi, math.pi)) * _rows(dice.uniform(0.0, 0.35))
+    slope = canvas.along(dice.uniform(-math.pi, math.pi)) * _rows(dice.uniform(0.0, 0.25))
     shadow = 0.12 * dice.cloud(4, canvas.size)[:, 0]
     tint = dice.uniform(0.92, 1.08, 3)[:, :, None, None]
-    image *= (_rows(dice.uniform(0.8, 1.15)) + slope + shadow)[:, None] * tint
-    amount = dice.uniform(0.02, 0.12)[:, None, None, None]
+    image *= (_rows(dice.uniform(0.9, 1.15)) + slope + shadow)[:, None] * tint
+    amount = dice.uniform(0.02, 0.06)[:, None, None, None]
     # The grain comes last: it alone is drawn per pixel, so all before it is the same scene at every size.
     grain = torch.from_numpy(dice.rng.random(image.shape, dtype=np.float32))
     return image.addcmul_(grain.sub_(0.5), amount)

@@ -190,7 +190,7 @@ def _release(options) -> int:
 
 
 def _add_demo(commands) -> None:
-    command = commands.add_parser("demo", help="a class of eight, from release to gradebook")
+    command = commands.add_parser("demo", help="a class of ten, from release to gradebook")
     command.add_argument("directory", type=Path, nargs="?", default=Path("demo"))
     command.set_defaults(run=_demo)
 

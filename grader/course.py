@@ -6,14 +6,12 @@ import copy
 import csv
 import json
 import os
-import shutil
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
-from nbgrader.api import Gradebook
+from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.apps import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.plugins import CsvExportPlugin
@@ -21,43 +19,12 @@ from sqlalchemy.exc import SAWarning
 from traitlets.config import PyFileConfigLoader
 
 from . import report, sandbox
+from .handover import CourseError, Handin, hand_over, submission_in, submitted, without_folder
+from .journal import Journal, is_final, set_aside, submission_key, ungraded
 from .judge import grade_all
-from .nbgrader_glue import (
-    Journal,
-    find_alembic,
-    nbgrader_config,
-    submission_in,
-    submission_key,
-    ungraded,
-    without_folder,
-)
-from .reading import Unreadable
-from .rubric import assignment, defined_names, load_rubric, notebooks
-from .submissions import File, Submission, find_submissions, passed_over
-
-ACTIVE = {".html", ".htm", ".xhtml", ".svg", ".js"}  # formgrader would serve them with the instructor's rights
-
-
-class CourseError(RuntimeError):
-    """The course folder or the hand-ins cannot be used: what is wrong and how to mend it."""
-
-
-@dataclass
-class Handin:
-    """A submission on its way into the course; `problem` says why there is nothing to judge."""
-
-    submission: Submission
-    problem: str = ""
-
-    @property
-    def student(self) -> str:
-        """The student's id in the gradebook and the name of their folder."""
-        return self.submission.student
-
-    @property
-    def notes(self) -> list[str]:
-        """What had to be noted about the hand-in."""
-        return self.submission.notes
+from .nbgrader_glue import find_alembic, marks_of, nbgrader_config
+from .rubric import assignment, load_manual, notebooks
+from .submissions import find_submissions, passed_over
 
 
 def grade_class(
@@ -92,6 +59,7 @@ def grade_class(
     for handin in collected:
         say(f"gradebook and feedback: {handin.student}")
         results[handin.student]["notes"] = into_gradebook(api, course, handin, results[handin.student])
+        results[handin.student]["manual"] = manual_marks(api, handin.student)
     outcome = {"isolation": isolation, "passed_over": strays, "submissions": [results[handin.student] for handin in collected]}
     write_reports(api, course, outcome)
     return outcome
@@ -146,102 +114,6 @@ def collect(handins: Path, course: Path) -> list[Handin]:
     return [Handin(submission) for submission in sorted(found, key=lambda submission: submission.student.lower())]
 
 
-# ---- into submitted/ ----
-
-
-def hand_over(handin: Handin, course: Path) -> None:
-    """Copy a hand-in to `submitted/<student>/<assignment>/`, under the names nbgrader expects; originals stay."""
-    target = submitted(course, handin)
-    if target.exists():
-        shutil.rmtree(target)
-    target.mkdir(parents=True)
-    chosen = choose_notebooks(handin)
-    for name, file in chosen.items():
-        _copy(handin, file, target / f"{name}.ipynb")
-    for file in [*handin.submission.files, *handin.submission.others]:
-        # a student's timestamp would set the lateness
-        if file.name.suffix.lower() not in {".ipynb", ".zip", *ACTIVE} and file.name.name != "timestamp.txt":
-            _copy(handin, file, target / file.name)
-    if not any(target.glob("*.ipynb")):
-        _stand_in(handin, target)
-
-
-def _copy(handin: Handin, file: File, place: Path) -> None:
-    try:
-        content = file.content()
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(content)
-    except Unreadable as problem:
-        handin.notes.append(str(problem))
-    except OSError as error:
-        raise CourseError(f"{place}: cannot be written ({error.strerror}). Free the disk or mend its rights.") from None
-
-
-def submitted(course: Path, handin: Handin) -> Path:
-    """Where nbgrader looks for a student's hand-in."""
-    return Path(course) / "submitted" / handin.student / assignment()
-
-
-def choose_notebooks(handin: Handin) -> dict[str, File]:
-    """Return which file is which of the assignment's notebooks; notes say what was guessed."""
-    files = [file for file in handin.submission.files if file.name.suffix.lower() == ".ipynb"]
-    chosen = {}
-    for name in sorted(notebooks()):
-        exact = [file for file in files if file.name.stem == name]
-        alike = [file for file in files if name in file.name.stem]
-        rest = files if len(notebooks()) == 1 else []
-        found = exact or alike or rest
-        if not found:
-            continue
-        chosen[name] = max(found, key=_markers) if len(found) > 1 else found[0]
-        if len(found) > 1:
-            handin.notes.append(f"Taken as {name}.ipynb: {chosen[name].name}.")
-    left = [str(file.name) for file in files if file not in chosen.values()]
-    if left:
-        handin.notes.append(f"Not looked at: {', '.join(left)}.")
-    return chosen
-
-
-def _markers(file: File) -> int:
-    """How much of the lab a notebook speaks of: the more task markers and names, the likelier it is the one."""
-    try:
-        text = file.content().decode("utf-8", "replace")
-    except Unreadable:
-        return -1
-    return sum(f"class {name}" in text for name in defined_names()) + sum(f"Task {task}" in text for task in load_rubric())
-
-
-def _why_unreadable(submission: Submission) -> str:
-    try:
-        submission.sources()
-    except Unreadable as problem:
-        return str(problem)
-    return f"{submission.path.name}: no notebook and no module in it; ask for the hand-in again"
-
-
-def _stand_in(handin: Handin, target: Path) -> None:
-    """nbgrader only sees notebooks: make one that holds the handed-in modules, or only the reason why there is none."""
-    modules = [path for path in sorted(target.rglob("*.py"))]
-    if not modules:
-        handin.problem = _why_unreadable(handin.submission)
-    names = ", ".join(path.name for path in modules)
-    cells = [
-        nbformat.v4.new_markdown_cell(
-            f"**{report.plain(handin.problem or f'Handed in as {names}, shown here as it came.')}**"
-        )
-    ]
-    for path in [] if handin.problem else modules:
-        # Shown, not run: the judge takes the modules themselves.
-        text = path.read_text(encoding="utf-8", errors="replace").replace("~~~", "~ ~ ~")
-        cells.append(nbformat.v4.new_markdown_cell(f"{report.plain(path.name)}\n\n~~~python\n{text}\n~~~"))
-    nb = nbformat.v4.new_notebook(cells=cells)
-    # Without this word the judge would mark an empty notebook with 0.
-    nb.metadata["unetlab"] = {"unreadable": handin.problem} if handin.problem else {"stand_in": True}
-    if not handin.problem:
-        handin.notes.append(f"Handed in as {names}, without a notebook.")
-    nbformat.write(nb, target / f"{min(notebooks())}.ipynb")
-
-
 # ---- judging ----
 
 
@@ -250,20 +122,20 @@ def judge_class(
 ) -> dict[str, dict]:
     """Return each student's result, judged or out of the journal; what is the same in every byte is judged once."""
     journal, results, waiting = Journal(course / "judge.jsonl"), {}, {}
-    keys = {handin.student: submission_key(submitted(course, handin), assignment()) for handin in collected}
     for handin in collected:
-        known = journal.get(keys[handin.student])
+        handin.key = submission_key(submitted(course, handin), assignment())
+        known = journal.get(handin.key)
         if handin.problem:
             results[handin.student] = ungraded(handin.student, handin.problem)
-        elif known and known["status"] == "graded":
+        elif known and is_final(known):
             results[handin.student] = known
         else:
-            waiting.setdefault(keys[handin.student], []).append(handin)
+            waiting.setdefault(handin.key, []).append(handin)
     judged = _judge_waiting(waiting, course, journal, jobs, device, insecure, progress) if waiting else {}
     for handin in collected:
-        result = results.get(handin.student) or copy.deepcopy(judged[keys[handin.student]])
-        if result["status"] != "graded":  # the gradebook takes it from here; the next run tries again
-            journal.append(keys[handin.student], result)
+        result = results.get(handin.student) or copy.deepcopy(judged[handin.key])
+        if not is_final(result):  # the gradebook takes it from here; the next run tries again
+            journal.append(handin.key, result)
         results[handin.student] = {**result, "student": handin.student, "path": str(handin.submission.path)}
     return results
 
@@ -278,8 +150,9 @@ def _judge_waiting(
     judged, reason = {}, "The judge gave no result."
     try:
         for result in grade_all(submissions, jobs=jobs, device=device, insecure=insecure, progress=progress):
-            judged[firsts[result["path"]]] = result
-            journal.append(firsts[result["path"]], result)
+            key = firsts[result["path"]]
+            judged[key] = set_aside(result, Path(result["path"]))
+            journal.append(key, judged[key])
     except Exception as error:  # whatever it is: what was judged stays judged
         reason = f"The judge failed, so nothing was graded: {error}"
     return {key: judged.get(key) or ungraded(handins[0].student, reason) for key, handins in waiting.items()}
@@ -289,27 +162,66 @@ def _judge_waiting(
 
 
 def into_gradebook(api: NbGraderAPI, course: Path, handin: Handin, result: dict) -> list[str]:
-    """Have nbgrader autograde one student and write the feedback; return all notes on the student."""
+    """Have nbgrader autograde one student and write the feedback; return all notes on the student.
+
+    What the gradebook has already is left alone: nbgrader would ask for every mark given by hand to be looked at again.
+    """
     folder = submitted(course, handin)
     notes = [*handin.notes, *(without_folder(note, folder) for note in result["notes"])]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SAWarning)  # nbgrader's own, at every new submission
-        done = api.autograde(assignment(), handin.student)
     marked = course / "autograded" / handin.student / assignment()
-    for path in sorted(marked.glob("*.ipynb")):
-        kept = nbformat.read(path, as_version=4).metadata.get("unetlab", {})
+    done = {"success": True} if _is_marked(api, marked, handin, result) else _autograde(api, handin.student)
+    for kept in _kept(marked):
         notes += [note for note in kept.get("notes", []) if note not in notes]
     if not done["success"]:
-        notes.append(f"nbgrader could not take this hand-in: {_last_line(done)}")
-        return notes
+        return [*notes, f"nbgrader could not take this hand-in: {_last_line(done)}"]
     done = api.generate_feedback(assignment(), handin.student)
     if not done["success"]:
         notes.append(f"nbgrader could not write the feedback: {_last_line(done)}")
-    return notes
+    return list(dict.fromkeys(notes))
 
 
-def _blank_ungraded(exported: Path, students: set[str]) -> None:
-    """nbgrader exports what nobody has marked as 0.0; an empty field is what it is."""
+def _autograde(api: NbGraderAPI, student: str) -> dict:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SAWarning)  # nbgrader's own, at every new submission
+        return api.autograde(assignment(), student)
+
+
+def _kept(marked: Path) -> list[dict]:
+    """What autograding left in each notebook of a student: notes, the state of the hand-in, the marks."""
+    return [nbformat.read(path, as_version=4).metadata.get("unetlab", {}) for path in sorted(marked.glob("*.ipynb"))]
+
+
+def _is_marked(api: NbGraderAPI, marked: Path, handin: Handin, result: dict) -> bool:
+    """Whether the gradebook has these marks of this very hand-in."""
+    kept = _kept(marked)
+    same = [(found.get("key"), found.get("marks")) == (handin.key, marks_of(result)) for found in kept]
+    if len(same) != len(notebooks()) or not all(same):
+        return False
+    with Gradebook(api.coursedir.db_url, api.coursedir.course_id) as gradebook:
+        try:
+            return bool(gradebook.find_submission(assignment(), handin.student))
+        except MissingEntry:  # a gradebook that was made anew
+            return False
+
+
+def manual_marks(api: NbGraderAPI, student: str) -> dict[str, dict]:
+    """What a person marks, by item: "to mark", "marked", or "no response" (0 points, as nbgrader gives them)."""
+    marks = {}
+    with Gradebook(api.coursedir.db_url, api.coursedir.course_id) as gradebook:
+        for item in load_manual().values():
+            try:
+                grade = gradebook.find_grade(item.id, item.notebook, assignment(), student)
+            except MissingEntry:  # a course that was made before the item
+                continue
+            status = "marked" if grade.manual_score is not None else "no response"
+            status = "to mark" if grade.needs_manual_grade else status
+            score = None if grade.needs_manual_grade else grade.score
+            marks[item.id] = {"status": status, "score": score, "max_score": grade.max_score}
+    return marks
+
+
+def _blank_unfinished(exported: Path, students: set[str]) -> None:
+    """Empty the score of students who have something left to mark: nbgrader counts it as 0, and the sum looks final."""
     with open(exported, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
@@ -322,14 +234,19 @@ def _blank_ungraded(exported: Path, students: set[str]) -> None:
 
 
 def write_reports(api: NbGraderAPI, course: Path, outcome: dict) -> None:
-    """Write nbgrader's own CSV and ours, the class page and the whole report as JSON."""
+    """Write nbgrader's own CSV and ours, the class page and the whole report as JSON.
+
+    nbgrader's CSV leaves the score empty as long as a person has something to mark; run the class again afterwards.
+    """
     course = Path(course)
     with Gradebook(api.coursedir.db_url, api.coursedir.course_id) as gradebook:
         exported = course / "nbgrader_grades.csv"
         CsvExportPlugin(to=str(exported), assignment=[assignment()]).export(gradebook)
-    _blank_ungraded(exported, {r["student"] for r in outcome["submissions"] if r["status"] != "graded"})
+        submissions = gradebook.assignment_submissions(assignment())
+        unfinished = {submission.student_id for submission in submissions if submission.needs_manual_grade}
+    _blank_unfinished(exported, unfinished | {r["student"] for r in outcome["submissions"] if r["status"] != "graded"})
     report.write_csv(outcome, course / "grades.csv")
     report.write_class_page(outcome, course / "class.html", title=f"{assignment()}")
-    unfinished = course / "report.json.part"
-    unfinished.write_text(json.dumps(outcome, indent=1), encoding="utf-8")
-    os.replace(unfinished, course / "report.json")
+    part = course / "report.json.part"
+    part.write_text(json.dumps(outcome, indent=1), encoding="utf-8")
+    os.replace(part, course / "report.json")

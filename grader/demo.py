@@ -1,20 +1,25 @@
-"""A class of eight, made up and graded through nbgrader: what the kit does, seen in three minutes."""
+"""A class of ten, made up and graded through nbgrader: what the kit does, seen in a few minutes."""
 
 from __future__ import annotations
 
 import ast
+import json
+import pickle
+import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 
 from . import report
 from .course import grade_class, open_course
-from .rubric import assignment, load_rubric
+from .experiment import CHECKPOINT, RECORD, RESULTS
+from .pack import pack
+from .rubric import assignment, load_manual, load_rubric, notebooks
 
 MARKS = ("### BEGIN SOLUTION", "### END SOLUTION")
-NOTEBOOK = "01_unet"
 KIT = Path(__file__).resolve().parent.parent
 
 CHEAT = """\
@@ -57,7 +62,7 @@ class {name}(globals().get({name!r}, nn.Module)):
 
 
 def demo(out: Path, jobs: int = 2, say: Callable[[str], None] = print) -> dict:
-    """Make the release and eight hand-ins below `out`, grade them, say where things lie, and return the report."""
+    """Make the release and ten hand-ins below `out`, grade them, say where things lie, and return the report."""
     started = time.perf_counter()
     out = Path(out).resolve()
     course, handins = out / "course", out / "handins"
@@ -84,7 +89,7 @@ def where(course: Path, handins: Path) -> dict[str, Path]:
         "whole report": course / "report.json",
         "feedback": course / "feedback",
         "gradebook": course / "gradebook.db",
-        "released notebook": course / "release" / assignment() / f"{NOTEBOOK}.ipynb",
+        "released notebooks": course / "release" / assignment(),
         "hand-ins": handins,
     }
 
@@ -92,39 +97,61 @@ def where(course: Path, handins: Path) -> dict[str, Path]:
 # ---- the class ----
 
 
+@dataclass
+class Student:
+    """What one student hands in: cells by nbgrader id (the others stay as handed out), a checkpoint, answers."""
+
+    cells: dict[str, str]
+    checkpoint: str = ""  # "trained", "pickled", or none
+    answers: bool = True
+    zipped: bool = True
+
+
 def make_class(handins: Path, course: Path) -> list[Path]:
-    """Write eight hand-ins as notebooks: the release with the stub cells replaced."""
+    """Write ten hand-ins: the release with the stub cells replaced, as the zip that `unetlab pack` makes, or loose."""
     handins.mkdir(parents=True, exist_ok=True)
-    released = course / "release" / assignment() / f"{NOTEBOOK}.ipynb"
-    paths = []
-    for student, cells in the_class(course).items():
-        nb = nbformat.read(released, as_version=4)
-        fill(nb, cells)
-        if student == "heidi_cheat":
-            _forge_outputs(nb)
-        paths.append(handins / f"{student}_{NOTEBOOK}.ipynb")
-        nbformat.write(nb, paths[-1])
-    return paths
+    work = handins.with_name("work")
+    for name, student in the_class(course).items():
+        folder = work / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for notebook in sorted(notebooks()):
+            nb = nbformat.read(_released(course, notebook), as_version=4)
+            fill(nb, {**student.cells, **(_answers(course) if student.answers else {})})
+            if name == "heidi_cheat":
+                _forge_outputs(nb)
+            nbformat.write(nb, folder / f"{notebook}.ipynb")
+        _add_results(folder, student.checkpoint)
+        if student.zipped:
+            pack(name, folder, handins)
+        else:
+            shutil.copytree(folder, handins / name)
+    shutil.rmtree(work)
+    return sorted(handins.iterdir())
 
 
-def the_class(course: Path) -> dict[str, dict[str, str]]:
-    """Return each student's solution cells, by nbgrader id; a cell that is not named stays as it was handed out."""
+def the_class(course: Path) -> dict[str, Student]:
+    """Return the ten students by name."""
     good = solution_cells(course)
     one, two = "task_1_1", "task_1_2"
     swapped = changed(good[one], "return features, pooled", "return pooled, features")
-    no_padding = by_task(_wrong("1.2", "not_aligned"), good)
-    unparsable = changed(good[two], "def forward(self, x, skip_features):", "def forward(self, x, skip_features)")
+    unparsable = changed(good["task_3_1"], "def forward(self, pred, target):", "def forward(self, pred, target)")
     endless = changed(good[two], "x = self.up(x)", "while True:\n            pass\n        x = self.up(x)")
     return {
-        "ada_perfect": good,
-        "blaise_other_style": by_task(_other_style(), good),
-        "carla_swapped_return": {**good, one: swapped},
-        "deniz_odd_sizes": no_padding,
-        "emil_untouched": {},
-        "fatma_syntax_error": {**good, two: unparsable},
-        "gus_endless_loop": {**good, two: endless},
-        "heidi_cheat": _cheat(course, good),
+        "ada_perfect": Student(good, "trained"),
+        "blaise_other_style": Student(_other_style(good)),
+        "carla_swapped_return": Student({**good, one: swapped}, "trained"),
+        "deniz_odd_sizes": Student({**good, **_wrong("1.2", "not_aligned", good)}, "trained", zipped=False),
+        "emil_untouched": Student({}, answers=False),
+        "fatma_syntax_error": Student({**good, "task_3_1": unparsable}, "trained"),
+        "gus_endless_loop": Student({**good, two: endless}, zipped=False),
+        "heidi_cheat": Student(_cheat(course, good), answers=False, zipped=False),
+        "ivo_pickled_model": Student(good, "pickled"),
+        "jana_never_zeroes": Student({**good, **_wrong("3.4", "gradients_never_zeroed", good)}, "trained"),
     }
+
+
+def _released(course: Path, notebook: str) -> Path:
+    return course / "release" / assignment() / f"{notebook}.ipynb"
 
 
 def fill(nb: nbformat.NotebookNode, cells: dict[str, str]) -> None:
@@ -134,16 +161,50 @@ def fill(nb: nbformat.NotebookNode, cells: dict[str, str]) -> None:
         cell.source = cells.get(name, cell.source)
 
 
-def solution_cells(course: Path) -> dict[str, str]:
-    """Return the reference's solution cells by nbgrader id, without nbgrader's marks."""
-    nb = nbformat.read(course / "source" / assignment() / f"{NOTEBOOK}.ipynb", as_version=4)
+def _source_cells(course: Path) -> dict[str, str]:
+    """Every cell that students write, by nbgrader id, as the instructor's notebooks have it, without nbgrader's marks."""
     found = {}
-    for cell in nb.cells:
-        marks = cell.metadata.get("nbgrader", {})
-        if marks.get("solution"):
-            lines = [line for line in cell.source.splitlines() if not any(mark in line for mark in MARKS)]
-            found[marks["grade_id"]] = "\n".join(lines)
+    for notebook in sorted(notebooks()):
+        nb = nbformat.read(course / "source" / assignment() / f"{notebook}.ipynb", as_version=4)
+        for cell in nb.cells:
+            marks = cell.metadata.get("nbgrader", {})
+            if marks.get("solution"):
+                lines = [line for line in cell.source.splitlines() if not any(mark in line for mark in MARKS)]
+                found[marks["grade_id"]] = "\n".join(lines)
     return found
+
+
+def solution_cells(course: Path) -> dict[str, str]:
+    """Return the reference's solution cells by nbgrader id."""
+    return {name: text for name, text in _source_cells(course).items() if name not in load_manual()}
+
+
+def _answers(course: Path) -> dict[str, str]:
+    return {name: text for name, text in _source_cells(course).items() if name in load_manual()}
+
+
+def _add_results(folder: Path, checkpoint: str) -> None:
+    """The training's outcome: the reference's trained network, or a pickled object with code in it."""
+    if not checkpoint:
+        return
+    results = folder / RESULTS
+    results.mkdir(exist_ok=True)
+    record = json.loads((KIT / "solutions" / "trained" / RECORD).read_text(encoding="utf-8"))
+    (results / RECORD).write_text(json.dumps(record), encoding="utf-8")
+    if checkpoint == "trained":
+        shutil.copy(KIT / "solutions" / "trained" / CHECKPOINT, results)
+    else:
+        (results / CHECKPOINT).write_bytes(pickle.dumps(_Bomb(str(folder.parent.parent / "cheated.txt"))))
+
+
+class _Bomb:
+    """What unpickling would run: a file beside the class that tells of it."""
+
+    def __init__(self, witness: str):
+        self.witness = witness
+
+    def __reduce__(self):
+        return Path(self.witness).write_text, ("a checkpoint ran code",)
 
 
 def changed(source: str, old: str, new: str) -> str:
@@ -155,27 +216,32 @@ def changed(source: str, old: str, new: str) -> str:
     return source.replace(old, new)
 
 
-def by_task(module: str, good: dict[str, str]) -> dict[str, str]:
-    """Split a module into the notebook's solution cells: each takes what stands up to its last class."""
-    lines, cells, start = module.splitlines(), {}, 0
-    nodes = ast.parse(module).body
-    for name, source in good.items():
-        ends = [node.end_lineno for node in nodes if isinstance(node, ast.ClassDef) and f"class {node.name}(" in source]
-        end = len(lines) if name == list(good)[-1] else max(ends, default=start)
-        cells[name] = "\n".join(lines[start:end]).strip()
+def by_task(module: str, cells: dict[str, str]) -> dict[str, str]:
+    """Split a module into these solution cells: each takes what stands up to its last class or function."""
+    lines, found, start = module.splitlines(), {}, 0
+    nodes = [node for node in ast.parse(module).body if isinstance(node, (ast.ClassDef, ast.FunctionDef))]
+    for name, source in cells.items():
+        own = {node.name for node in ast.parse(source).body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
+        ends = [node.end_lineno for node in nodes if node.name in own]
+        end = len(lines) if name == list(cells)[-1] else max(ends, default=start)
+        found[name] = "\n".join(lines[start:end]).strip()
         start = max(start, end)
-    return cells
+    return found
 
 
-def _other_style() -> str:
-    styles = KIT / "solutions" / "alternatives"
-    return (styles / "part_1" / "functional.py").read_text(encoding="utf-8")
+def _other_style(good: dict[str, str]) -> dict[str, str]:
+    """The reference with Part 1 written in another style."""
+    text = (KIT / "solutions" / "alternatives" / "part_1" / "functional.py").read_text(encoding="utf-8")
+    return {**good, **by_task(text, {name: source for name, source in good.items() if name.startswith("task_1")})}
 
 
-def _wrong(task: str, name: str) -> str:
-    from solutions.wrong import WRONG, wrong_source  # the instructor's side of the wall
+def _wrong(task: str, name: str, good: dict[str, str]) -> dict[str, str]:
+    """The cells of the task with a known-wrong variant's mistake."""
+    from solutions.wrong import WRONG, wrong_cells  # the instructor's side of the wall
 
-    return wrong_source(next(wrong for wrong in WRONG if (wrong.task, wrong.name) == (task, name)))
+    (variant,) = (wrong for wrong in WRONG if (wrong.task, wrong.name) == (task, name))
+    cells = wrong_cells(variant)
+    return {id: cells[index] for index, id in enumerate(id for id in good if task.replace(".", "_") in id)}
 
 
 def _cheat(course: Path, good: dict[str, str]) -> dict[str, str]:

@@ -37,6 +37,8 @@ def experiment_of(files: list, notes: list[str]) -> Experiment:
         content = chosen.content()
     except Unreadable as problem:
         return Experiment(problem=str(problem).replace("clear its outputs", "save the state_dict alone"))
+    if not content:
+        return Experiment(problem=f"{chosen.name}: the file is empty; save the weights again")
     if len(content) > limit * 2**20:
         size = len(content) / 2**20
         return Experiment(problem=f"{chosen.name}: {size:.0f} MB, of which {limit} are taken; save the state_dict alone")

@@ -29,10 +29,12 @@ class Recorder(nn.Module):
 class PixelModel(Recorder):
     """Logits by one 1×1 convolution, `(B, C, H, W) → (B, 1, H, W)`, with the weights given.
 
-    batch_norm puts a BatchNorm in front and dropout a Dropout; `idle` adds a parameter that is never used.
+    batch_norm puts a BatchNorm in front and dropout a Dropout; `idle` adds a parameter that is never used;
+    `evaluating` leaves it in eval mode.
     """
 
-    def __init__(self, weight: list[float], bias: float = 0.0, batch_norm: bool = False, dropout: float = 0.0, idle: bool = False):
+    def __init__(self, weight: list[float], bias: float = 0.0, batch_norm: bool = False, dropout: float = 0.0,
+                 idle: bool = False, evaluating: bool = False):
         super().__init__()
         self.norm = nn.BatchNorm2d(len(weight)) if batch_norm else nn.Identity()
         self.drop = nn.Dropout(dropout) if dropout else nn.Identity()
@@ -42,37 +44,51 @@ class PixelModel(Recorder):
         with torch.no_grad():
             self.conv.weight.copy_(torch.tensor(weight).view(1, -1, 1, 1))
             self.conv.bias.fill_(bias)
+        self.train(not evaluating)
 
     def forward(self, x: Tensor) -> Tensor:
         self.remember(x)
-        return self.conv(self.drop(self.norm(x)))
+        # written out, since mixed precision rounds what a convolution gives
+        return (self.drop(self.norm(x)) * self.conv.weight).sum(dim=1, keepdim=True) + self.conv.bias
 
 
 class ShiftModel(Recorder):
-    """Logits are the picture's first channel plus one number that is learnt: what training does to it can be foreseen."""
+    """Logits are the picture's first channel plus one number that is learnt: what training does to it can be foreseen.
+
+    The buffer `seen` holds the shift of the last forward pass, so that a state of one moment has both alike.
+    """
 
     def __init__(self, shift: float = 0.0):
         super().__init__()
         self.shift = nn.Parameter(torch.tensor(float(shift)))
+        self.register_buffer("seen", torch.tensor(float(shift)))
 
     def forward(self, x: Tensor) -> Tensor:
         self.remember(x)
+        self.seen.copy_(self.shift.detach())
         return x[:, :1] + self.shift
 
 
 class TinyUNet(Recorder):
-    """Two encoders, a bottleneck and two decoders without skips, under the names of the lab's SkipUNet; weights from `seed`."""
+    """Encoders, a bottleneck and decoders without skips, under the names of the lab's SkipUNet; weights from `seed`.
 
-    def __init__(self, seed: int = 0, width: int = 2):
+    frozen: the bottleneck does not learn. gradient: what the `.grad` of every parameter that learns is filled with beforehand.
+    """
+
+    def __init__(self, seed: int = 0, width: int = 2, levels: int = 2, frozen: bool = False, gradient: float | None = None):
         super().__init__()
-        self.encoders = nn.ModuleList([nn.Conv2d(3, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)])
+        inner = [nn.Conv2d(width, width, 3, padding=1) for _ in range(2 * levels - 1)]
+        self.encoders = nn.ModuleList([nn.Conv2d(3, width, 3, padding=1), *inner[: levels - 1]])
         self.bottleneck = nn.Conv2d(width, width, 1)
-        self.decoders = nn.ModuleList([nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)])
+        self.decoders = nn.ModuleList(inner[levels - 1 :])
         self.head = nn.Conv2d(width, 1, 1)
+        self.bottleneck.requires_grad_(not frozen)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) / 2)
+                if gradient is not None and parameter.requires_grad:
+                    parameter.grad = torch.full_like(parameter, gradient)
 
     def forward(self, x: Tensor) -> Tensor:
         self.remember(x)
@@ -99,10 +115,15 @@ def sgd(model: nn.Module, lr: float) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=lr)
 
 
-def bce() -> nn.Module:
-    """Binary cross-entropy of logits, the mean over all pixels."""
-    return nn.BCEWithLogitsLoss()
+def adam(model: nn.Module, lr: float) -> torch.optim.Optimizer:
+    """Adam, whose steps are as large as lr while a gradient keeps its sign."""
+    return torch.optim.Adam(model.parameters(), lr=lr)
+
+
+def bce(reduction: str = "mean") -> nn.Module:
+    """Binary cross-entropy of logits, the mean over all pixels, or their sum."""
+    return nn.BCEWithLogitsLoss(reduction=reduction)
 
 
 MODELS = {"PixelModel": PixelModel, "ShiftModel": ShiftModel, "TinyUNet": TinyUNet}
-KINDS = {**MODELS, "Scratch": Scratch, "batches": batches, "sgd": sgd, "bce": bce, "device": torch.device}
+KINDS = {**MODELS, "Scratch": Scratch, "batches": batches, "sgd": sgd, "adam": adam, "bce": bce, "device": torch.device}

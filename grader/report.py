@@ -7,18 +7,21 @@ only ever goes through jinja2's autoescape, the csv module or `plain`.
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 import statistics
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
-from .rubric import load_rubric
+from .rubric import load_manual, load_rubric
 
+TABLE_WIDTH = 130  # characters of the terminal's table
 MARKS = {True: "✓ passed", False: "✗ failed", None: "? not judged"}
 # Shown in place of HTML's and markdown's active characters where a text cannot be escaped: nbgrader shows one
 # and the same comment as plain text (formgrader's text box) and as markdown with raw HTML (feedback).
 LOOKALIKES = str.maketrans({"<": "‹", ">": "›", "`": "ʼ", "$": "＄", "&": "＆", "\\": "＼"})
+BRACKETS = str.maketrans("[]", "()")  # in the text of a markdown link
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x1b\ufffe\uffff\ud800-\udfff]")
 
 
@@ -35,6 +38,8 @@ def comment_text(task: str, outcome: dict) -> str:
     lines = [f"Task {task}: {_headline(outcome)}."]
     if outcome.get("carried_forward"):
         lines.append("Judged with the reference's blocks standing in for your earlier ones: that mark was better.")
+    if outcome.get("unreadable"):
+        lines.append(plain(outcome["unreadable"]))
     for check in outcome["checks"]:
         if check["passed"]:
             continue
@@ -89,34 +94,55 @@ def number(value: float | None) -> str:
 
 
 def write_csv(report: dict, path: Path) -> Path:
-    """Write one row a student; an ungraded mark is an empty field beside its status, never 0."""
-    tasks = _tasks(report)
+    """Write one row a student; what is not marked yet is an empty field beside its status, never 0.
+
+    `score` is what the judge gave; `total` is that with the marks given by hand, once nothing is left to mark.
+    """
+    tasks, items = _tasks(report), _items(report)
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        marks = [f"{task} {part}" for task in tasks for part in ("score", "status")]
-        writer.writerow(["student", "status", "score", "max_score", *marks, "carried_forward", "notes", "path"])
+        marks = [f"{name} {part}" for name in (*tasks, *items) for part in ("score", "status")]
+        sums = ["total", "total_max", "left_to_mark"]
+        writer.writerow(["student", "status", "score", "max_score", *marks, *sums, "carried_forward", "notes", "path"])
         for result in sorted(report["submissions"], key=lambda r: r["student"]):
-            writer.writerow([_cell(value) for value in _row(result, tasks)])
+            writer.writerow([_cell(value) for value in _row(result, tasks, items)])
     return Path(path)
 
 
-def _row(result: dict, tasks: list[str]) -> list:
-    marks = []
-    for task in tasks:
-        outcome = result["tasks"].get(task, {"score": None, "status": "ungraded"})
-        marks += [number(outcome["score"]).replace("?", ""), outcome["status"]]
+def _row(result: dict, tasks: list[str], items: list[str]) -> list:
+    absent = {"score": None, "status": "ungraded"}
+    marked = [result["tasks"].get(task, absent) for task in tasks]
+    marked += [result.get("manual", {}).get(item, {**absent, "status": "to mark"}) for item in items]
+    marks = [text for outcome in marked for text in (_field(outcome["score"]), outcome["status"])]
     carried = " ".join(task for task in tasks if result["tasks"].get(task, {}).get("carried_forward"))
-    score = number(result["score"]).replace("?", "")
+    sums = total(result)
     return [
         result["student"],
         result["status"],
-        score,
+        _field(result["score"]),
         result["max_score"],
         *marks,
+        "" if sums["open"] else _field(sums["score"]),
+        sums["max_score"],
+        number(sums["open"]),
         carried,
         " | ".join(result["notes"]),
         result["path"],
     ]
+
+
+def _field(score: float | None) -> str:
+    return "" if score is None else number(score)
+
+
+def total(result: dict) -> dict:
+    """What is known of a student's marks, the judge's and those given by hand: score, max_score, and the points still open."""
+    outcomes = [*result["tasks"].values(), *result.get("manual", {}).values()]
+    known = [outcome["score"] for outcome in outcomes if outcome["score"] is not None]
+    open_points = sum(outcome["max_score"] for outcome in outcomes if outcome["score"] is None)
+    # A mark of the judge's that is missing is no sum, even if a person could not find an answer.
+    score = round(sum(known), 2) if known and result["score"] is not None else None
+    return {"score": score, "max_score": sum(outcome["max_score"] for outcome in outcomes), "open": open_points}
 
 
 def _cell(value: object) -> str:
@@ -128,11 +154,17 @@ def _cell(value: object) -> str:
 def write_class_page(report: dict, path: Path, title: str = "Lab 4") -> Path:
     """Write the class as one HTML file without scripts or links to elsewhere."""
     results = sorted(report["submissions"], key=lambda r: r["student"])
+    tasks = _tasks(report)
     page = CLASS_PAGE.render(
         title=title,
         isolation=report["isolation"],
-        tasks=[(task, _title(task)) for task in _tasks(report)],
+        tasks=[(task, _title(task)) for task in tasks],
+        parts=_parts(tasks),
+        items=[(item, load_manual()[item].title if item in load_manual() else item) for item in _items(report)],
+        points=_points(results),
         results=results,
+        totals={id(result): total(result) for result in results},
+        subtotals={id(result): _subtotals(result, tasks) for result in results},
         attention=[{**r, "notes": repairs(r)} for r in results if r["status"] != "graded" or repairs(r)],
         rates=pass_rates(report),
         facts=_facts(results),
@@ -140,6 +172,26 @@ def write_class_page(report: dict, path: Path, title: str = "Lab 4") -> Path:
     )
     Path(path).write_text(page, encoding="utf-8", errors="replace")
     return Path(path)
+
+
+def _parts(tasks: list[str]) -> list[tuple[str, list[str]]]:
+    """The tasks by part: 1.1 and 1.2 belong to part 1."""
+    return [(part, list(group)) for part, group in itertools.groupby(tasks, key=lambda task: task.partition(".")[0])]
+
+
+def _points(results: list[dict]) -> dict[str, float]:
+    """What each task and each item marked by hand is worth."""
+    outcomes = [entry for r in results for entry in (*r["tasks"].items(), *r.get("manual", {}).items())]
+    return {name: outcome["max_score"] for name, outcome in outcomes}
+
+
+def _subtotals(result: dict, tasks: list[str]) -> dict[str, dict]:
+    """A student's marks by part."""
+    found = {}
+    for part, names in _parts(tasks):
+        marks = {name: result["tasks"][name] for name in names if name in result["tasks"]}
+        found[part] = total({"tasks": marks, "score": 0.0})
+    return found
 
 
 def repairs(result: dict) -> list[str]:
@@ -183,44 +235,51 @@ def _facts(results: list[dict]) -> dict:
     return {
         "students": len(results),
         "graded": len(shares),
+        "to_mark": sum(m["status"] == "to mark" for r in results for m in r.get("manual", {}).values()),
         "median": f"{statistics.median(shares):.0f} %" if shares else "–",
         "full": sum(share >= 99.999 for share in shares),
     }
 
 
 def summary_table(report: dict) -> str:
-    """Return the class as a table for the terminal, with the notes below it."""
+    """Return the class as a table for the terminal, with the notes below it; parts instead of tasks where it gets too wide."""
     tasks = _tasks(report)
-    rows = [["student", "status", *tasks, "score", "of"]]
-    for result in sorted(report["submissions"], key=lambda r: r["student"]):
-        rows.append(
-            [
-                plain(result["student"], 32),
-                result["status"],
-                *(_mark(result, task) for task in tasks),
-                number(result["score"]),
-                f"{result['max_score']:g}",
-            ]
-        )
+    results = sorted(report["submissions"], key=lambda r: r["student"])
+    lines = _table(results, {task: [task] for task in tasks})
+    if max(map(len, lines)) > TABLE_WIDTH:
+        lines = _table(results, {f"part {part}": names for part, names in _parts(tasks)})
+    notes = [f"{plain(r['student'], 32)}: {plain(note, 300)}" for r in results for note in r["notes"]]
+    left = sum(outcome["max_score"] for r in results for outcome in r.get("manual", {}).values() if outcome["score"] is None)
+    key = ["↷ marked with the reference's blocks standing in for earlier ones; ? ungraded, which is not 0"]
+    return "\n".join(
+        lines
+        + key * any("↷" in line or "?" in line for line in lines)
+        + [f"by hand: {left:g} points are left to mark, and not in this table"] * bool(left)
+        + [""] * bool(notes)
+        + notes
+        + ["", f"isolation: {plain(report['isolation'])}"]
+    )
+
+
+def _table(results: list[dict], columns: dict[str, list[str]]) -> list[str]:
+    """Aligned lines with a column for each group of tasks."""
+    rows = [["student", "status", *columns, "score", "of"]]
+    for result in results:
+        marks = [_mark(result, names[0]) if len(names) == 1 else _sum(result, names) for names in columns.values()]
+        rows.append([plain(result["student"], 32), result["status"], *marks, number(result["score"]), f"{result['max_score']:g}"])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))).rstrip()
         for row in rows
     ]
-    lines.insert(1, "  ".join("─" * width for width in widths))
-    notes = [
-        f"{plain(r['student'], 32)}: {plain(note, 300)}"
-        for r in sorted(report["submissions"], key=lambda r: r["student"])
-        for note in r["notes"]
-    ]
-    key = ["↷ marked with the reference's blocks standing in for earlier ones; ? ungraded, which is not 0"]
-    return "\n".join(
-        lines
-        + key * any("↷" in line or "?" in line for line in lines)
-        + [""] * bool(notes)
-        + notes
-        + ["", f"isolation: {plain(report['isolation'])}"]
-    )
+    return [lines[0], "  ".join("─" * width for width in widths), *lines[1:]]
+
+
+def _sum(result: dict, names: list[str]) -> str:
+    marks = [result["tasks"][name] for name in names if name in result["tasks"]]
+    known = [outcome["score"] for outcome in marks if outcome["score"] is not None]
+    carried = "↷ " * any(outcome.get("carried_forward") for outcome in marks)
+    return carried + (number(sum(known)) if known else "") + "?" * (len(known) < len(marks))
 
 
 def _mark(result: dict, task: str) -> str:
@@ -228,6 +287,11 @@ def _mark(result: dict, task: str) -> str:
     if outcome is None:
         return "–"
     return ("↷ " if outcome.get("carried_forward") else "") + number(outcome["score"])
+
+
+def _items(report: dict) -> list[str]:
+    found = {item for result in report["submissions"] for item in result.get("manual", {})}
+    return [item for item in load_manual() if item in found]
 
 
 def _tasks(report: dict) -> list[str]:
@@ -247,7 +311,7 @@ _environment = Environment(
 _environment.filters["mark"] = number
 _environment.filters["clean"] = lambda text: CONTROL.sub("", str(text))
 _environment.filters["said"] = said
-_environment.globals["marks"] = MARKS
+_environment.globals.update(marks=MARKS, id=id)
 
 # The card's styles stand on its elements: formgrader, feedback and JupyterLab bring sheets with no room for ours.
 CARD = _environment.get_template("card.html")

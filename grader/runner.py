@@ -20,6 +20,7 @@ EXPLANATIONS = {
     "and compare them with the task's shape table",
     r"Sizes of tensors must match except in dimension 1": "torch.cat along the channels needs equal heights and widths: "
     "bring the upsampled tensor to the size of the skip first",
+    r"except in dimension 0": "this joins pictures of the batch; the channels are dimension 1",
     r"must match the size of tensor": "adding or multiplying needs equal shapes; print both",
     r"unexpected keyword argument '(\w+)'": "keep the arguments of the stub, {0} among them",
     r"missing \d+ required positional": "keep the arguments of the stub, in their order and with their defaults",
@@ -42,6 +43,13 @@ EXPLANATIONS = {
     r"received an invalid combination of arguments": "a layer got something that is not one tensor; does the block before it "
     "return two?",
     r"carries no gradient": "is something under torch.no_grad(), or detached?",
+    r"appears to not have been used in the graph": "not every parameter takes part in every loss; autograd.grad has an option for that",
+    r"does not require grad": "there is nothing to differentiate: under torch.no_grad(), detached, or turned into a plain number "
+    "by .item()?",
+    r"Target size .* must be the same as input size": "logits and masks need one shape; print both",
+    r"outside of the range|all elements of (?:input|target) should be between 0 and 1": "this loss wants probabilities, but got logits; "
+    "torch.nn.functional has a version for logits",
+    r"only Tensors of floating point|Float but found|expected scalar type": "two dtypes meet here; bring the mask to the dtype of the logits",
     r"leaf Variable that requires grad is being used in an in-place": "write x = x + …, not x += …: the input is the caller's",
     r"Expected more than 1 value per channel": "BatchNorm in train mode cannot norm a single 1×1 pixel",
     r"No module named '([\w.]+)'": "{0} is not installed where this is graded, or was not handed in",

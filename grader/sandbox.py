@@ -17,6 +17,7 @@ import shutil
 import site
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -183,6 +184,7 @@ def enter(scratch: str, limits: dict, found: dict[str, bool]) -> None:
         if name not in ("PATH", "LANG", "LC_ALL", "OMP_NUM_THREADS"):
             del os.environ[name]
     os.environ.update(HOME=scratch, TMPDIR=scratch, MPLBACKEND="agg", MPLCONFIGDIR=scratch)
+    tempfile.tempdir = scratch  # the warm process has looked up its own before
     _limit(limits)
     _die_with_parent()
     if found["landlock"]:

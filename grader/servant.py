@@ -139,7 +139,8 @@ class Servant:
         fields = self._arguments(fields)
         if kind == "device":
             fields = {"type": self.device}
-        built = KINDS[kind](**fields)
+        with torch.random.fork_rng(devices=[]):  # a layer draws weights before an instrument sets them
+            built = KINDS[kind](**fields)
         return {"handle": self._keep(built.to(self.device) if kind in MODELS else built)}
 
     def run(self, name: str, args: list, kwargs: dict, seed: int) -> dict:

@@ -32,8 +32,16 @@ def every_check():
 
 @pytest.fixture(scope="session")
 def wrong_results():
-    submissions = [module(wrong_source(wrong), f"{wrong.task}-{wrong.name}") for wrong in WRONG]
-    return {result["student"]: result for result in grade_all(submissions, jobs=2, only=CODE_TASKS)}
+    """Each variant, marked in its own part: no check of one part calls what another part defines."""
+    results = {}
+    for part, digit in zip(PARTS, "123"):
+        submissions = [_submission(wrong) for wrong in WRONG if wrong.task[0] == digit]
+        results |= {result["student"]: result for result in grade_all(submissions, jobs=2, only=tasks_of(part))}
+    return results
+
+
+def _submission(wrong):
+    return module(wrong_source(wrong), f"{wrong.task}-{wrong.name}")
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +96,14 @@ def test_wrong_variant_loses_marks_in_its_own_task_alone(wrong, wrong_results):
     lost = {task for task, mark in result["tasks"].items() if mark["score"] != mark["max_score"]}
     assert result["status"] == "graded"
     assert lost == {wrong.task}, {task: failed(result, task) for task in lost}
+
+
+def test_parts_do_not_cost_each_other():
+    """One variant of every task, marked in all of them."""
+    chosen = {wrong.task: wrong for wrong in WRONG}
+    for result in grade_all([_submission(wrong) for wrong in chosen.values()], jobs=2, only=CODE_TASKS):
+        lost = {task for task, mark in result["tasks"].items() if mark["score"] != mark["max_score"]}
+        assert lost == {result["student"].partition("-")[0]}
 
 
 def test_there_are_enough_wrong_variants():

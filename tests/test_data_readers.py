@@ -311,6 +311,15 @@ def test_carvana_has_its_cars(root):
 
 
 @needs_carvana
+def test_pictures_shrink_with_antialias():
+    whole, small = CarvanaCars(CARVANA, "val"), CarvanaCars(CARVANA, "val", size=(20, 30))
+    for i in (0, 100, 207):
+        peer = torch.nn.functional.interpolate(whole[i][0][None], (20, 30), mode="bilinear", antialias=True)[0]
+        assert (small[i][0] - peer).abs().max() < 0.01
+        assert (whole[i][0][:, ::8, ::8] - peer).abs().max() > 0.1  # known-wrong: every eighth pixel
+
+
+@needs_carvana
 def test_carvana_items_are_the_files():
     cars = CarvanaCars(CARVANA, "val")
     for i in (0, 100, 207):

@@ -9,20 +9,25 @@ import time
 import urllib.request
 from pathlib import Path
 
+import nbformat
 import pytest
 
 pytest.importorskip("nbgrader")
 webdriver = pytest.importorskip("selenium.webdriver")
 
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from grader import course as courses
 from grader import demo
+from grader.rubric import notebooks
+from tests.test_nbgrader import ONE, PART_1, THREE, answer, judged_quickly
 
 pytestmark = pytest.mark.browser
 KIT = Path(__file__).resolve().parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ANSWER = "My **answer**.<img src=x onerror=\"document.title='gotcha'\"><script>document.title='gotcha'</script> $\\href{javascript:alert(1)}{x}$"
 DRIVER = shutil.which("chromedriver")
 
 
@@ -33,10 +38,21 @@ def graded(tmp_path_factory):
     root = tmp_path_factory.mktemp("formgrader")
     course, handins = root / "course", root / "handins"
     courses.open_course(course)
-    for path in demo.make_class(handins, course):
-        if not path.name.startswith(("ada", "carla")):
-            path.unlink()
-    courses.grade_class(handins, course)
+    good = demo.solution_cells(course)
+    swapped = {**good, "task_1_1": demo.changed(good["task_1_1"], "return features, pooled", "return pooled, features")}
+    for student, cells in {"ada": good, "carla": swapped}.items():
+        (handins / student).mkdir(parents=True)
+        for name in sorted(notebooks()):
+            nb = nbformat.read(course / "release" / "lab04" / f"{name}.ipynb", as_version=4)
+            demo.fill(nb, cells)
+            answer(nb, ANSWER if student == "ada" else "YOUR ANSWER HERE")
+            if student == "ada" or name == ONE:
+                nbformat.write(nb, handins / student / f"{name}.ipynb")
+    (handins / "carla" / "report.pdf").write_bytes(b"%PDF-1.4")
+    judged_quickly.real = courses.grade_all
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(courses, "grade_all", judged_quickly)
+        courses.grade_class(handins, course)
     return course
 
 
@@ -108,15 +124,22 @@ def see(browser, find, seconds=30):
     return WebDriverWait(browser, seconds).until(lambda _: find())
 
 
+def shoot(browser, element, name):
+    """Keep a picture of the page at an element, where UNETLAB_SHOTS names a folder."""
+    if folder := os.environ.get("UNETLAB_SHOTS"):
+        browser.execute_script("arguments[0].scrollIntoView()", element)
+        browser.save_screenshot(str(Path(folder) / f"{name}.png"))
+
+
 def test_from_the_gradebook_to_a_students_score_and_comment(server, browser):
-    browser.get(f"{server}/formgrader/gradebook/lab04/01_unet")
+    browser.get(f"{server}/formgrader/gradebook/lab04/{ONE}")
     links = see(browser, lambda: browser.find_elements(By.PARTIAL_LINK_TEXT, "Submission #"))
     assert len(links) == 2
     rows = [row.text for row in browser.find_elements(By.CSS_SELECTOR, "table tbody tr")]
-    assert any("100" in row for row in rows)
+    assert any(f"{PART_1:g}" in row for row in rows)
     seen = {}
     for number in range(2):
-        browser.get(f"{server}/formgrader/gradebook/lab04/01_unet")
+        browser.get(f"{server}/formgrader/gradebook/lab04/{ONE}")
         see(browser, lambda: browser.find_elements(By.PARTIAL_LINK_TEXT, "Submission #"))[number].click()
         score = see(browser, lambda: browser.find_element(By.ID, "check_1_1"))
         see(browser, lambda score=score: score.get_attribute("placeholder"))
@@ -125,9 +148,37 @@ def test_from_the_gradebook_to_a_students_score_and_comment(server, browser):
         text = comment.get_attribute("value") or comment.get_attribute("placeholder")
         seen[float(score.get_attribute("placeholder"))] = text
         assert "Encoder block" in browser.find_element(By.TAG_NAME, "body").text  # the card
-        if folder := os.environ.get("UNETLAB_SHOTS"):
-            browser.execute_script("arguments[0].scrollIntoView()", comment)
-            browser.save_screenshot(str(Path(folder) / f"formgrader_{number}.png"))
+        shoot(browser, comment, f"formgrader_{number}")
     full = max(seen)
     assert full == 20 and "20 of 20 points" in seen[full]
     assert min(seen) < 20 and "✗ failed" in seen[min(seen)]
+
+
+def open_submission(server, browser, notebook, number):
+    browser.get(f"{server}/formgrader/gradebook/lab04/{notebook}")
+    see(browser, lambda: browser.find_elements(By.PARTIAL_LINK_TEXT, "Submission #"))[number].click()
+    return see(browser, lambda: browser.find_element(By.ID, "report"))
+
+
+def test_a_written_answer_is_read_and_marked_by_hand(server, browser, graded):
+    seen = {}
+    for number in range(2):
+        score = open_submission(server, browser, THREE, number)
+        body = browser.find_element(By.TAG_NAME, "body").text
+        student = "ada" if "My answer" in body else "carla"
+        shoot(browser, browser.find_element(By.ID, "report-comment"), f"formgrader_report_{student}")
+        assert "gotcha" not in browser.title and not browser.find_elements(By.CSS_SELECTOR, "a[href^='javascript:alert']")
+        assert f"{THREE}.ipynb was not handed in" in body or student == "ada"
+        seen[student] = number
+        if student == "carla":
+            assert browser.find_element(By.LINK_TEXT, "report.pdf").get_attribute("href").endswith("/report.pdf")
+            link = browser.find_element(By.LINK_TEXT, "report.pdf").get_attribute("href")
+            assert urllib.request.urlopen(link, timeout=10).read().startswith(b"%PDF")
+    assert set(seen) == {"ada", "carla"}
+    score = open_submission(server, browser, THREE, seen["ada"])
+    see(browser, lambda: score.get_attribute("value") is not None and browser.execute_script("return document.readyState") == "complete")
+    time.sleep(1)  # formgrader's own script loads the grades, and would write over what is typed before
+    score.send_keys("12")
+    score.send_keys(Keys.TAB)
+    see(browser, lambda: courses.manual_marks(courses.open_course(graded), "ada")["report"]["status"] == "marked")
+    assert courses.manual_marks(courses.open_course(graded), "ada")["report"]["score"] == 12

@@ -35,6 +35,13 @@ def weights(shapes: Iterable[Shape]) -> Counter:
     return Counter(tuple(shape) for shape in shapes if len(shape) > 1)
 
 
+def without_idle(module: StudentModule, inputs: list[torch.Tensor], dtype: torch.dtype) -> StudentModule:
+    """The module without the parameters that no gradient reaches: what is built and never used is another check's business."""
+    gradients = module.vjp(*[x.to(dtype) for x in inputs]).parameters
+    module.parameters = {name: shape for name, shape in module.parameters.items() if gradients.get(name) is not None}
+    return module
+
+
 class OtherLayers(Mismatch):
     """The submission's module has other weights than the reference, so the two cannot be compared."""
 

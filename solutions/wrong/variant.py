@@ -38,6 +38,12 @@ def _cells() -> tuple[tuple[frozenset, str], ...]:
 
 def wrong_source(wrong: Wrong) -> str:
     """The reference as one plain module, with the edits of `wrong` applied to the cells of its task."""
+    edited = iter(wrong_cells(wrong))
+    return "\n\n".join(next(edited) if wrong.task in tasks else code for tasks, code in _cells())
+
+
+def wrong_cells(wrong: Wrong) -> list[str]:
+    """The cells of the variant's task, with its edits; ValueError where an edit has not exactly one place."""
     own = [code for tasks, code in _cells() if wrong.task in tasks]
     for old, new in wrong.edits:
         found = [(number, span) for number, code in enumerate(own) for span in _places(code, old)]
@@ -46,8 +52,7 @@ def wrong_source(wrong: Wrong) -> str:
         number, (start, end) = found[0]
         code = own[number]
         own[number] = code[:start] + new.replace("\n", _margin(code, start)) + code[end:]
-    edited = iter(own)
-    return "\n\n".join(next(edited) if wrong.task in tasks else code for tasks, code in _cells())
+    return own
 
 
 def _margin(code: str, position: int) -> str:
