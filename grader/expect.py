@@ -87,4 +87,7 @@ def expect_number(value, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
         shown = f"a tensor of shape {tuple(came.shape)}" if isinstance(came, torch.Tensor) and not single else repr(value)[:120]
         raise Mismatch(f"{what} is {shown}", "one number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        raise Mismatch(f"{what} is beyond all floating point numbers", "one number") from None

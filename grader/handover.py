@@ -185,7 +185,7 @@ def without_folder(note: str, folder: Path) -> str:
 
 
 def choose_notebooks(handin: Handin) -> dict[str, File]:
-    """Return which file is which of the assignment's notebooks: by its name, else by what is in it; notes say what was guessed."""
+    """Return which file is which of the assignment's notebooks, by its name, else by what is in it; choices are noted."""
     files = [file for file in handin.submission.files if file.name.suffix.lower() == ".ipynb"]
     likeness = {id(file): _likeness(file) for file in files}
     chosen: dict[str, File] = {}
@@ -281,7 +281,7 @@ def read_slip(folder: Path) -> Slip:
 
 
 def submission_in(folder: Path, student: str) -> Submission:
-    """Return a folder below `submitted/` as the judge takes it: the assignment's notebooks, all modules, and what else there is."""
+    """Return a folder below `submitted/` as the judge takes it: the assignment's notebooks, modules, and what else there is."""
     folder, slip = Path(folder), read_slip(folder)
     files, others = [], []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):

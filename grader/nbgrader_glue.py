@@ -29,7 +29,8 @@ from .reading import Unreadable, load_notebook
 from .repair import CHECK, TASK, RepairSubmission
 from .rubric import load_rubric, notebooks
 
-__all__ = ["DefuseHtml", "FeedbackGrades", "JudgeGrades", "LenientNotebookExporter", "RepairSubmission", "find_alembic", "nbgrader_config"]
+# What courses' nbgrader_config.py names.
+__all__ = ["DefuseHtml", "FeedbackGrades", "JudgeGrades", "LenientNotebookExporter", "RepairSubmission", "find_alembic"]
 
 
 # ---- reading: one broken notebook never stops the batch ----
@@ -60,7 +61,8 @@ class LenientNotebookExporter(NotebookExporter):
                 kept = {"unreadable": without_folder(reason, path.parent)}
                 notes = [reason]
         if "unreadable" in kept:
-            said = f"**This notebook could not be read.** {report.plain(kept['unreadable'])}\n\nBelow is the released notebook instead."
+            said = f"**This notebook could not be read.** {report.plain(kept['unreadable'])}"
+            said += "\n\nBelow is the released notebook instead."
             nb = self._released_below(resources["nbgrader"], [nbformat.v4.new_markdown_cell(said)])
         nb.metadata = NotebookNode(unetlab={**kept, "notes": [without_folder(note, path.parent) for note in notes]})
         return self.from_notebook_node(nb, resources=resources, **keywords)
@@ -176,10 +178,11 @@ class JudgeGrades(SaveAutoGrades):
         return self.gradebook.find_source_cell(name, self.notebook_id, self.assignment_id).source or ""
 
     def _name_documents(self, nb: NotebookNode) -> None:
-        """Above the first answer that a person marks, the documents that came along, as links that formgrader follows."""
-        place = next((i for i, cell in enumerate(nb.cells) if is_grade(cell) and is_solution(cell)), None)
-        if self.documents and place is not None:
-            links = ", ".join(f"[{report.plain(name, 80).translate(report.BRACKETS)}]({quote(name)})" for name in self.documents[:20])
+        """Above each answer that a person marks, the documents that came along, as links that formgrader follows."""
+        texts = [report.plain(name, 80).translate(report.BRACKETS) for name in self.documents[:20]]
+        links = ", ".join(f"[{text}]({quote(name)})" for text, name in zip(texts, self.documents))
+        places = [i for i, cell in enumerate(nb.cells) if is_grade(cell) and is_solution(cell)]
+        for place in reversed(places if links else []):
             nb.cells.insert(place, nbformat.v4.new_markdown_cell(f"*Handed in beside the notebooks:* {links}"))
 
     def _mark_missing(self, ids: dict, folder: Path) -> None:
@@ -234,7 +237,8 @@ class FeedbackGrades(GetGrades):
         self.open_points = 0.0
         nb, resources = super().preprocess(nb, resources)
         if self.open_points:
-            said = f"**Not final.** {self.open_points:g} points here are still to be marked by a person; until then they count as 0."
+            said = f"**Not final.** {self.open_points:g} points here are still to be marked by a person"
+            said += "; until then they count as 0."
             nb.cells.insert(0, nbformat.v4.new_markdown_cell(said))
         return nb, resources
 

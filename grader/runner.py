@@ -20,6 +20,8 @@ EXPLANATIONS = {
     "and compare them with the task's shape table",
     r"Sizes of tensors must match except in dimension 1": "torch.cat along the channels needs equal heights and widths: "
     "bring the upsampled tensor to the size of the skip first",
+    r"Boolean value of Tensor with more than one value": "an if asks a whole tensor; or nn.SomeLoss(a, b) was given a and b as its "
+    "options: build it first, nn.SomeLoss(), then call that",
     r"except in dimension 0": "this joins pictures of the batch; the channels are dimension 1",
     r"must match the size of tensor": "adding or multiplying needs equal shapes; print both",
     r"unexpected keyword argument '(\w+)'": "keep the arguments of the stub, {0} among them",
@@ -27,7 +29,7 @@ EXPLANATIONS = {
     r"running_mean should contain (\d+) elements": "a BatchNorm got another number of channels than it was built for",
     r"cannot assign .* before Module.__init__": "call super().__init__() first",
     r"_forward_unimplemented|missing the required \"forward\"": "is there a forward, spelled so and indented in the class?",
-    r"not NoneType|'NoneType' object": "a function in front of this gives nothing back: is its return missing, or is it a "
+    r"not NoneType|'NoneType' object|and 'NoneType'": "a function in front of this gives nothing back: is its return missing, or is it a "
     "method such as reverse() or append(), which changes the list and returns None?",
     r"object has no attribute '(\w+)'|module '[\w.]+' has no attribute '(\w+)'": "no such name is there: check the spelling, "
     "capitals too, and whether it was stored in self",

@@ -215,6 +215,8 @@ class StudentModule:
         if len(values) != count or not all(isinstance(value, torch.Tensor) for value in values):
             expected = "one tensor" if count == 1 else f"a tuple of {count} tensors"
             raise Mismatch(_value_text(outputs), expected, _hint_for(outputs))
+        if any(v.numel() == 0 for v in values):
+            raise Mismatch(_value_text(outputs), "a value for every position", _hint_for(outputs))
         odd = [v for v in values if not v.is_floating_point() or v.is_meta is not self.on_meta]
         if odd:
             raise Mismatch(came=f"a {odd[0].dtype} tensor on {odd[0].device}", expected="floating point, on the input's device")

@@ -71,6 +71,11 @@ def warm_up() -> None:
         x = torch.ones(1, 1, 8, 8, device=device, dtype=getattr(torch, dtype or "float32"))
         servant.call(block, [x], 0)
     servant.vjp(block, [x], 0)
+    weights = [torch.nn.Parameter(torch.ones(2))]
+    weights[0].grad = torch.ones(2)
+    optimizer = torch.optim.Adam(weights)  # its first step imports torch._dynamo, seconds that every training child would pay
+    optimizer.step()
+    torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer).step(1.0)
 
 
 class _WarmBlock(torch.nn.Module):

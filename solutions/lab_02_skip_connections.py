@@ -491,36 +491,32 @@ class SkipUNet(nn.Module):
 
     def __init__(self, in_channels=3, out_channels=1, features=(64, 128, 256, 512), skip="concat", *, batch_norm=True):
         super().__init__()
-        ins = [in_channels, *features[:-1]]
-        self.encoders = nn.ModuleList(
-            EncoderBlock(before, width, batch_norm=batch_norm) for before, width in zip(ins, features)
-        )
-        self.bottleneck = DoubleConv(features[-1], 2 * features[-1], batch_norm=batch_norm)
-        self.ups, self.joins, self.decoders = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        below = 2 * features[-1]
-        for width in reversed(features):
-            self.ups.append(nn.ConvTranspose2d(below, width, kernel_size=2, stride=2))
-            if skip != "none":
-                self.joins.append(FlexibleSkipConnection(width, width, skip))
-            self.decoders.append(DoubleConv(width, width, batch_norm=batch_norm))
-            below = width
-        self.head = nn.Conv2d(below, out_channels, kernel_size=1)
+        wide, deep = [in_channels, *features], [*features, 2 * features[-1]]
+        upwards = range(len(features) - 1, -1, -1)  # levels in the order in which the decoders run
+        self.encoders = nn.ModuleList(EncoderBlock(*ends, batch_norm=batch_norm) for ends in zip(wide, features))
+        self.bottleneck = DoubleConv(*deep[-2:], batch_norm=batch_norm)
+        self.ups = nn.ModuleList(nn.ConvTranspose2d(deep[i + 1], deep[i], 2, stride=2) for i in upwards)
+        joins = upwards if skip != "none" else []
+        self.joins = nn.ModuleList(FlexibleSkipConnection(deep[i], deep[i], skip) for i in joins)
+        self.decoders = nn.ModuleList(DoubleConv(deep[i], deep[i], batch_norm=batch_norm) for i in upwards)
+        self.head = nn.Conv2d(deep[0], out_channels, 1)
 
     def forward(self, x, use_skips=True):
         """Logits of pictures; `use_skips=False` puts zeros in place of every skip, without other changes."""
-        skips = []
-        for encoder in self.encoders:
-            features, x = encoder(x)
-            skips.append(features if use_skips else torch.zeros_like(features))
-        x = self.bottleneck(x)
-        for level, skip in enumerate(reversed(skips)):
-            x = self.ups[level](x)
-            # one row or column short where pooling rounded down
-            x = F.pad(x, (0, skip.shape[-1] - x.shape[-1], 0, skip.shape[-2] - x.shape[-2]), mode="replicate")
-            if self.joins:
-                x = self.joins[level](x, skip)
-            x = self.decoders[level](x)
-        return self.head(x)
+        return self.head(self._level(x, 0, use_skips))
+
+    def _level(self, x, depth, use_skips):
+        """One level of the U and all below it: (B, C, H, W) → (B, features[depth], H, W)."""
+        if depth == len(self.encoders):
+            return self.bottleneck(x)
+        skip, pooled = self.encoders[depth](x)
+        up, decoder = self.ups[-1 - depth], self.decoders[-1 - depth]
+        y = up(self._level(pooled, depth + 1, use_skips))
+        # one row or column short where pooling rounded down
+        y = F.pad(y, (0, skip.shape[-1] - y.shape[-1], 0, skip.shape[-2] - y.shape[-2]), mode="replicate")
+        if self.joins:
+            y = self.joins[-1 - depth](y, skip if use_skips else torch.zeros_like(skip))
+        return decoder(y)
 
 # %% [markdown]
 # Try it. Each line ends with `(1, 1, 50, 70)`, the size of the picture. Compare the numbers of parameters: do you see
@@ -591,8 +587,9 @@ def step_memory_mb(model, images, masks, criterion):
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if images.is_cuda:
         torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()  # other models, and the loaders' pictures
         torch.autograd.grad(criterion(model(images), masks), weights, allow_unused=True)
-        return torch.cuda.max_memory_allocated() / 1e6
+        return (torch.cuda.max_memory_allocated() - before) / 1e6
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept = {}
 
@@ -707,7 +704,7 @@ check("2.4")
 # the same number of steps. So what differs in the end comes from the joins, and from chance.
 #
 # Every number that decides a run stands in the next cell. `QUICK` is for machines without a GPU:
-# small pictures, small networks, about one minute of training for all four.
+# small pictures, small networks, one to two minutes of training for all four.
 # You may change all of it. Running the cell again forgets what was trained.
 #
 # **Before you train, write down what you expect.** Which of the four will find the animals best?
@@ -873,10 +870,11 @@ class SkipsOff(nn.Module):
 
 rows = []
 for mode, model in models.items():
+    states = {"never had any": scores[mode]}
     if mode != "none":
-        off = evaluate(SkipsOff(model), loaders.test, device)
-        for state, score in (("on", scores[mode]), ("off", off)):
-            rows.append({"mode": mode, "skips": state, "IoU": score["iou"], "boundary F1": score["boundary_f1"]})
+        states = {"on": scores[mode], "off": evaluate(SkipsOff(model), loaders.test, device)}
+    for state, score in states.items():
+        rows.append({"mode": mode, "skips": state, "IoU": score["iou"], "boundary F1": score["boundary_f1"]})
 results_table(rows)
 
 # %% [markdown]
@@ -957,10 +955,8 @@ else:
 # Your `analyze_skip_connections` on the four networks as they were before training.
 
 # %%
-analysis = analyze_skip_connections(
-    {mode: new_model(mode, SETTINGS).to(device) for mode in runs}, images, masks, criterion
-)
-results_table(analysis)
+untrained = {mode: new_model(mode, SETTINGS).to(device) for mode in runs}
+results_table(analyze_skip_connections(untrained, images, masks, criterion))
 
 # %% [markdown]
 # A single time is a rough measure: any other program on the computer disturbs it. Run the cell twice and compare.
@@ -987,7 +983,7 @@ rows = [
         "first encoder": row["first_encoder_grad"],
         "last decoder": row["last_decoder_grad"],
     }
-    for row in analysis
+    for row in analyze_skip_connections(untrained, images, masks, criterion)
 ]
 smaller = ("parameters", "seconds an epoch", "memory (MB)")
 results_table(rows, best={"IoU": max, "boundary F1": max} | dict.fromkeys(smaller, min))

@@ -138,6 +138,33 @@ class UNet(nn.Module):
         raise NotImplementedError("Need to implement for Task 1.4: UNet.forward")
 
 
+class FlexibleSkipConnection(nn.Module):
+    """Join decoder features and skip in one of three ways; given, it only picks one of your classes.
+
+    Args:
+        decoder_channels: channels of the decoder's features, and of the output.
+        skip_channels: channels of the skip.
+        mode: "concat" (`ConcatSkip`), "add" (`AddSkip`) or "attention" (`AttentionSkip`).
+
+    Raises:
+        ValueError: `mode` is none of the three.
+    """
+
+    def __init__(self, decoder_channels, skip_channels, mode="concat"):
+        super().__init__()
+        if mode == "concat":
+            self.join = ConcatSkip(decoder_channels, skip_channels)
+        elif mode == "add":
+            self.join = AddSkip(decoder_channels, skip_channels)
+        elif mode == "attention":
+            self.join = AttentionSkip(decoder_channels, skip_channels)
+        else:
+            raise ValueError(f'mode is "concat", "add" or "attention", not {mode!r}')
+
+    def forward(self, decoder_features, skip_features):
+        return self.join(decoder_features, skip_features)
+
+
 # ---- Task 2.1 · Skip by concatenation ----
 
 
@@ -243,33 +270,6 @@ class AttentionSkip(nn.Module):
         raise NotImplementedError("Need to implement for Task 2.3: AttentionSkip.forward")
 
 
-class FlexibleSkipConnection(nn.Module):
-    """Join decoder features and skip in one of three ways; given, it only picks one of your classes.
-
-    Args:
-        decoder_channels: channels of the decoder's features, and of the output.
-        skip_channels: channels of the skip.
-        mode: "concat" (`ConcatSkip`), "add" (`AddSkip`) or "attention" (`AttentionSkip`).
-
-    Raises:
-        ValueError: `mode` is none of the three.
-    """
-
-    def __init__(self, decoder_channels, skip_channels, mode="concat"):
-        super().__init__()
-        if mode == "concat":
-            self.join = ConcatSkip(decoder_channels, skip_channels)
-        elif mode == "add":
-            self.join = AddSkip(decoder_channels, skip_channels)
-        elif mode == "attention":
-            self.join = AttentionSkip(decoder_channels, skip_channels)
-        else:
-            raise ValueError(f'mode is "concat", "add" or "attention", not {mode!r}')
-
-    def forward(self, decoder_features, skip_features):
-        return self.join(decoder_features, skip_features)
-
-
 class SkipUNet(nn.Module):
     """The U-Net with a `FlexibleSkipConnection` at every level, of your own `EncoderBlock` and `DoubleConv`; given.
 
@@ -287,36 +287,32 @@ class SkipUNet(nn.Module):
 
     def __init__(self, in_channels=3, out_channels=1, features=(64, 128, 256, 512), skip="concat", *, batch_norm=True):
         super().__init__()
-        ins = [in_channels, *features[:-1]]
-        self.encoders = nn.ModuleList(
-            EncoderBlock(before, width, batch_norm=batch_norm) for before, width in zip(ins, features)
-        )
-        self.bottleneck = DoubleConv(features[-1], 2 * features[-1], batch_norm=batch_norm)
-        self.ups, self.joins, self.decoders = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        below = 2 * features[-1]
-        for width in reversed(features):
-            self.ups.append(nn.ConvTranspose2d(below, width, kernel_size=2, stride=2))
-            if skip != "none":
-                self.joins.append(FlexibleSkipConnection(width, width, skip))
-            self.decoders.append(DoubleConv(width, width, batch_norm=batch_norm))
-            below = width
-        self.head = nn.Conv2d(below, out_channels, kernel_size=1)
+        wide, deep = [in_channels, *features], [*features, 2 * features[-1]]
+        upwards = range(len(features) - 1, -1, -1)  # levels in the order in which the decoders run
+        self.encoders = nn.ModuleList(EncoderBlock(*ends, batch_norm=batch_norm) for ends in zip(wide, features))
+        self.bottleneck = DoubleConv(*deep[-2:], batch_norm=batch_norm)
+        self.ups = nn.ModuleList(nn.ConvTranspose2d(deep[i + 1], deep[i], 2, stride=2) for i in upwards)
+        joins = upwards if skip != "none" else []
+        self.joins = nn.ModuleList(FlexibleSkipConnection(deep[i], deep[i], skip) for i in joins)
+        self.decoders = nn.ModuleList(DoubleConv(deep[i], deep[i], batch_norm=batch_norm) for i in upwards)
+        self.head = nn.Conv2d(deep[0], out_channels, 1)
 
     def forward(self, x, use_skips=True):
         """Logits of pictures; `use_skips=False` puts zeros in place of every skip, without other changes."""
-        skips = []
-        for encoder in self.encoders:
-            features, x = encoder(x)
-            skips.append(features if use_skips else torch.zeros_like(features))
-        x = self.bottleneck(x)
-        for level, skip in enumerate(reversed(skips)):
-            x = self.ups[level](x)
-            # one row or column short where pooling rounded down
-            x = F.pad(x, (0, skip.shape[-1] - x.shape[-1], 0, skip.shape[-2] - x.shape[-2]), mode="replicate")
-            if self.joins:
-                x = self.joins[level](x, skip)
-            x = self.decoders[level](x)
-        return self.head(x)
+        return self.head(self._level(x, 0, use_skips))
+
+    def _level(self, x, depth, use_skips):
+        """One level of the U and all below it: (B, C, H, W) → (B, features[depth], H, W)."""
+        if depth == len(self.encoders):
+            return self.bottleneck(x)
+        skip, pooled = self.encoders[depth](x)
+        up, decoder = self.ups[-1 - depth], self.decoders[-1 - depth]
+        y = up(self._level(pooled, depth + 1, use_skips))
+        # one row or column short where pooling rounded down
+        y = F.pad(y, (0, skip.shape[-1] - y.shape[-1], 0, skip.shape[-2] - y.shape[-2]), mode="replicate")
+        if self.joins:
+            y = self.joins[-1 - depth](y, skip if use_skips else torch.zeros_like(skip))
+        return decoder(y)
 
 
 def step_times_ms(model, images, masks, criterion):
@@ -345,8 +341,9 @@ def step_memory_mb(model, images, masks, criterion):
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if images.is_cuda:
         torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()  # other models, and the loaders' pictures
         torch.autograd.grad(criterion(model(images), masks), weights, allow_unused=True)
-        return torch.cuda.max_memory_allocated() / 1e6
+        return (torch.cuda.max_memory_allocated() - before) / 1e6
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept = {}
 

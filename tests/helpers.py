@@ -6,12 +6,14 @@ from grader.submissions import File, Submission
 from solutions.reference import reference_source
 
 ROOT = Path(__file__).parents[1]
+TRAINED = ROOT / "solutions" / "trained"  # the reference network, trained
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
-def module(text: str, name: str = "student") -> Submission:
-    """A hand-in of one plain module."""
-    return Submission(Path(name), name, [File(f"{name}.py", PurePosixPath("lab04_student.py"), text.encode)])
+def module(text: str, name: str = "student", checkpoint: Path | None = None) -> Submission:
+    """A hand-in of one plain module, with a checkpoint and the record beside it where a folder of them is given."""
+    others = [File(path.name, PurePosixPath(path.name), path.read_bytes) for path in sorted(checkpoint.iterdir())] if checkpoint else []
+    return Submission(Path(name), name, [File(f"{name}.py", PurePosixPath("lab04_student.py"), text.encode)], [], others)
 
 
 def replaced(*edits: tuple[str, str]) -> str:

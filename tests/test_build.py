@@ -100,7 +100,7 @@ def test_solutions_are_stripped_and_stay_in_the_instructors_notebook(fresh):
     assert source.count("BEGIN SOLUTION") == 8
     for text in fresh.values():
         assert "SOLUTION" not in text
-        assert "nn.ConvTranspose2d(" not in text
+        assert "nn.ConvTranspose2d(in_channels" not in text
         assert text.count("# YOUR CODE HERE") >= 8
 
 

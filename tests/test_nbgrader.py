@@ -1,4 +1,4 @@
-"""Hand-ins through real nbgrader, with the real judge for Part 1 and the checkpoint: repairs, marks, comments, feedback, export."""
+"""Hand-ins through real nbgrader, judged for real in Part 1: repairs, marks, comments, feedback, export."""
 
 import copy
 import csv
@@ -219,7 +219,11 @@ def of_all_notebooks(course, student, what):
 
 def grades(course, student):
     """Each grade by cell: (auto score, manual score, needs a person)."""
-    rows = of_all_notebooks(course, student, lambda nb: [(g.name, g.auto_score, g.manual_score, g.needs_manual_grade) for g in nb.grades])
+
+    def what(notebook):
+        return [(g.name, g.auto_score, g.manual_score, g.needs_manual_grade) for g in notebook.grades]
+
+    rows = of_all_notebooks(course, student, what)
     return {name: tuple(rest) for name, *rest in rows}
 
 
@@ -431,7 +435,7 @@ def test_students_outputs_stay_to_be_seen(graded):
 
 @pytest.mark.parametrize(
     "text, stays",
-    [("![a](https://x.y/z.png)", False), ("![a]( //x.y/z)", False), ("![a][b]", False), ("![a[b]](http://x)", False), ("![b]", False)]
+    [(text, False) for text in ("![a](https://x.y/z.png)", "![a]( //x.y/z)", "![a][b]", "![a[b]](http://x)", "![b]")]
     + [("![a](attachment:image.png)", True), ("![a](results/curve.png)", True), ("![a](data:image/png;base64,AAAA)", True)],
 )
 def test_only_pictures_that_came_along_are_shown(text, stays):
@@ -581,7 +585,8 @@ def test_hand_ins_come_as_they_come(tmp_path):
         courses.hand_over(handin, course)
     assert "not readable as a zip" in collected["erin"].problem and not collected["dan"].problem
     folder = courses.submitted(course, collected["dan"])
-    assert sorted(path.name for path in folder.iterdir()) == [*(f"{name}.ipynb" for name in (ONE, TWO, THREE)), "helpers.py", "unetlab.json"]
+    there = [*(f"{name}.ipynb" for name in (ONE, TWO, THREE)), "helpers.py", "unetlab.json"]
+    assert sorted(path.name for path in folder.iterdir()) == there
     assert [str(file.name) for file in submission_in(folder, "dan").files] == [f"{ONE}.ipynb", "helpers.py"]
 
 
@@ -653,7 +658,8 @@ def test_answers_without_metadata_are_found_by_what_was_handed_out():
         marks = {"grade_id": name, "grade": True, "solution": True, "locked": False, "points": 5}
         return nbformat.v4.new_markdown_cell(source, metadata={"nbgrader": marks, "prompt": prompt})
 
-    wanted = [answer_cell("one", "**First**\n\nYOUR ANSWER HERE", "about one"), answer_cell("two", "**Second**\n\nYOUR ANSWER HERE", "about two")]
+    one = answer_cell("one", "**First**\n\nYOUR ANSWER HERE", "about one")
+    wanted = [one, answer_cell("two", "**Second**\n\nYOUR ANSWER HERE", "about two")]
     made = [nbformat.v4.new_markdown_cell(text) for text in ("about one", "all my own", "about two", "x", "**Second**\nmine")]
     assert match(made, wanted)[0] == {"two": 4, "one": 1}
     untouched = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("  **First** \n"), copy.deepcopy(wanted[1])])

@@ -74,6 +74,7 @@ def test_functions_stay_small():
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name} has {node.end_lineno - node.lineno + 1} lines"
         for folder in ("grader", "solutions", ".")
         for path in ((ROOT / folder).rglob("*.py") if folder != "." else ROOT.glob("*.py"))
+        if "alternatives" not in path.parts  # those are how students write
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= 45
     ]

@@ -24,6 +24,7 @@ pytest.importorskip("nbgrader", reason="the instructor's extra [grade] is not in
 
 from grader import build
 from grader import release as release_module
+from grader.rubric import notebooks
 from grader.release import MANIFEST, ReleaseError, release
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -266,7 +267,8 @@ def git(root, *arguments):
     subprocess.run(["git", "-C", str(root), *identity, *arguments], check=True, capture_output=True)
 
 
-WRITTEN = [".gitignore", "README.md", "docs/old.md", "labs/01_unet.ipynb", build.STARTER]
+LABS = [f"labs/{name}.ipynb" for name in sorted(notebooks())]
+WRITTEN = [".gitignore", "README.md", "docs/old.md", *LABS, build.STARTER]
 
 
 def test_before_the_first_commit_ignored_files_stay_behind(small_root, tmp_path):

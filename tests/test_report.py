@@ -90,6 +90,47 @@ def test_class_page_holds_everything_and_nothing_active(class_report, tmp_path):
     assert "1 of 3" in page  # check b: judged three times, dan's was not
 
 
+@pytest.fixture
+def by_hand():
+    """Two parts and a written answer: one student has it marked, one not, one wrote none."""
+    marks = {"1.1": outcome(4.0, []), "1.2": outcome(2.0, []), "2.1": outcome(3.0, []), "2.2": outcome(None, [])}
+    answers = {
+        "ada": {"status": "marked", "score": 7.5, "max_score": 10.0},
+        "bob": {"status": "to mark", "score": None, "max_score": 10.0},
+        "eve": {"status": "no response", "score": 0.0, "max_score": 10.0},
+    }
+    students = []
+    for name, answer in answers.items():
+        tasks = {**marks, "2.2": outcome(1.0, [])} if name != "eve" else marks
+        students.append({**result(name, tasks), "manual": {"report": answer}})
+    return {"isolation": "none", "submissions": students}
+
+
+def test_csv_has_a_total_only_when_nothing_is_left_to_mark(by_hand, tmp_path):
+    rows = list(csv.DictReader(report.write_csv(by_hand, tmp_path / "c.csv").open(encoding="utf-8")))
+    assert [row["total"] for row in rows] == ["17.5", "", ""] and {row["total_max"] for row in rows} == {"26.0"}
+    assert [row["left_to_mark"] for row in rows] == ["0", "10", "4"] and [row["score"] for row in rows] == ["10", "10", "9"]
+    answers = [(row["report score"], row["report status"]) for row in rows]
+    assert answers == [("7.5", "marked"), ("", "to mark"), ("0", "no response")]
+
+
+def test_class_page_groups_tasks_by_part_and_says_what_is_open(by_hand, tmp_path):
+    page = report.write_class_page(by_hand, tmp_path / "c.html").read_text(encoding="utf-8")
+    table = page[page.index("<h2>Marks</h2>") : page.index("<h2>How often")]
+    assert table.index("Part 1") < table.index("Part 2") < table.index("By hand") < table.index("Total")
+    assert table.count("to mark</td>") == 1 and "10 open" in table and "4 open" in table and "no answer" in table
+    assert ">6</td>" in table and '3<span class="soft">+?</span>' in table  # sums of parts 1 and 2
+    assert "<b>17.5</b>" in table and "<b>1</b>answer to mark by hand" in page
+
+
+def test_the_terminals_table_falls_back_to_parts(by_hand, monkeypatch):
+    assert " 1.1 " in report.summary_table(by_hand)
+    monkeypatch.setattr(report, "TABLE_WIDTH", 40)
+    text = report.summary_table(by_hand)
+    assert "part 1" in text and " 1.1 " not in text and re.search(r"^eve .* 6 +3\? +9 ", text, re.MULTILINE)
+    assert "by hand: 10 points are left to mark" in text
+
+
 def test_pass_rates_leave_out_what_was_not_judged(class_report):
     rates = {rate["name"]: (rate["passed"], rate["judged"]) for rate in report.pass_rates(class_report)}
     assert rates == {"a": (2, 3), "b": (1, 3)}

@@ -48,6 +48,7 @@ def test_features_are_rectified(student):
     Hint: the order is convolution, BatchNorm, ReLU, and once more convolution, BatchNorm, ReLU.
     """
     output = student.make("DoubleConv", 3, 8)(pictures(2, 3, 16, 16))
+    expect_shape(output, (2, 8, 16, 16))
     lowest = float(output.min())
     expect(lowest >= 0, came=f"the lowest value is {lowest:.4g}", expected="no value below 0")
     zeros = float((output == 0).float().mean())
