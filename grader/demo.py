@@ -139,14 +139,14 @@ def the_class(course: Path) -> dict[str, Student]:
     return {
         "ada_perfect": Student(good, "trained"),
         "blaise_other_style": Student(_other_style(good)),
-        "carla_swapped_return": Student({**good, one: swapped}, "trained"),
+        "carla_swapped_return": Student({**good, one: swapped}),
         "deniz_odd_sizes": Student({**good, **_wrong("1.2", "not_aligned", good)}, "trained", zipped=False),
         "emil_untouched": Student({}, answers=False),
         "fatma_syntax_error": Student({**good, "task_3_1": unparsable}, "trained"),
         "gus_endless_loop": Student({**good, two: endless}, zipped=False),
         "heidi_cheat": Student(_cheat(course, good), answers=False, zipped=False),
         "ivo_pickled_model": Student(good, "pickled"),
-        "jana_never_zeroes": Student({**good, **_wrong("3.4", "gradients_never_zeroed", good)}, "trained"),
+        "jana_never_zeroes": Student({**good, **_wrong("3.4", "never_zeroed", good)}, "trained"),
     }
 
 

@@ -15,7 +15,8 @@ from .student import Experiment
 
 RESULTS = "results"  # the notebooks' folder for what training gives
 CHECKPOINT = "unet.pth"
-RECORD = "training.json"  # how the network was built and trained; `features` is what the judge needs
+RECORD = "training.json"  # how the network was built and trained; the judge needs `features` and `size`
+SMALLEST, LARGEST = 32, 256  # sides of pictures on which a network is measured, in pixels
 KINDS = (".pth", ".pt", ".ckpt")
 NOT_THE_NETWORK = re.compile(r"progress|optimi[sz]er|scheduler|histor", re.IGNORECASE)
 def is_experiment(name: str) -> bool:
@@ -42,7 +43,7 @@ def experiment_of(files: list, notes: list[str]) -> Experiment:
     if len(content) > limit * 2**20:
         size = len(content) / 2**20
         return Experiment(problem=f"{chosen.name}: {size:.0f} MB, of which {limit} are taken; save the state_dict alone")
-    return Experiment(content, _features(files, notes))
+    return Experiment(content, **_record(files, notes))
 
 
 def experiment_here(folder: Path | None = None) -> Experiment:
@@ -72,15 +73,19 @@ class _Here:
         return self.name.read_bytes()
 
 
-def _features(files: list, notes: list[str]) -> tuple[int, ...] | None:
-    """What the record says of the network; None, with a note, where it says nothing that can be used."""
+def _record(files: list, notes: list[str]) -> dict:
+    """What the record says of the network, in a form that can be used; a note on what cannot."""
+    said: dict = {}
     for file in [file for file in files if file.name.name == RECORD]:
         try:
-            features = json.loads(file.content())["features"]
-            if 1 <= len(features) <= 8 and all(type(width) is int and 1 <= width <= 1024 for width in features):
-                return tuple(features)
-            cause = f"features is {str(features)[:80]}, not a list of 1 to 8 numbers of channels"
-        except (Unreadable, ValueError, KeyError, TypeError, RecursionError) as error:
-            cause = f"{type(error).__name__}: {error}"
-        notes.append(plain(f"{file.name}: passed over ({cause[:200]}); the lab's usual widths are tried"))
-    return None
+            record = json.loads(file.content())
+            features, size = record["features"], record.get("size")
+            if not (1 <= len(features) <= 8 and all(type(width) is int and 1 <= width <= 1024 for width in features)):
+                raise ValueError(f"features is {str(features)[:80]}, not a list of 1 to 8 numbers of channels")
+            said = {"features": tuple(features)}
+            if type(size) is int and SMALLEST <= size <= LARGEST:
+                said["size"] = size
+        except (Unreadable, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            cause = f"{type(error).__name__}: {error}"[:200]
+            notes.append(plain(f"{file.name}: passed over ({cause}); the lab's usual widths and size are tried"))
+    return said

@@ -42,14 +42,15 @@ def __getattr__(name: str):
 def _files() -> list[Path]:
     """The newest copy of each of the lab's notebooks, in the first folder that has any."""
     for folder in (os.environ.get(WORK_VARIABLE), Path.cwd(), Path.cwd() / "labs", COLAB):
-        files = [_newest(Path(folder), name) for name in sorted(notebooks())] if folder else []
+        files = [newest_copy(Path(folder), name) for name in sorted(notebooks())] if folder else []
         if files := [file for file in files if file]:
             return files
     return []
 
 
-def _newest(folder: Path, name: str) -> Path | None:
-    copies = [file for file in folder.glob(f"*{name}*.ipynb") if not file.name.startswith(".")]
+def newest_copy(folder: Path, name: str) -> Path | None:
+    """The notebook of this name in a folder, or the newest of its copies, such as Colab's "Copy of 01_unet.ipynb"; None without any."""
+    copies = [file for file in folder.glob(f"*{name}*.ipynb") if not file.name.startswith(".") and file.is_file()]
     return max(copies, key=lambda file: file.stat().st_mtime_ns, default=None)
 
 

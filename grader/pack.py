@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .experiment import CHECKPOINT, RECORD, RESULTS, experiment_here
+from .mine import newest_copy
 from .reading import Unreadable, load_notebook
 from .rubric import assignment, load_manual, load_rubric, notebooks
 
@@ -57,29 +58,31 @@ def pack(name: str, folder: Path | str = ".", out: Path | str | None = None) -> 
     owner = re.sub(r"[^\w.-]+", "_", name).strip("._-")
     if not owner:
         raise ValueError('pack needs your name, such as pack("Ada Lovelace"): the zip is named after it')
-    here = {notebook: folder / f"{notebook}.ipynb" for notebook in sorted(notebooks())}
-    there = {notebook: path for notebook, path in here.items() if path.is_file()}
+    wanted = sorted(notebooks())
+    there = {notebook: path for notebook in wanted if (path := newest_copy(folder, notebook))}
     if not there:
-        raise FileNotFoundError(f"{folder}: none of {', '.join(f'{n}.ipynb' for n in here)} is here; name their folder")
+        raise FileNotFoundError(f"{folder}: none of {', '.join(f'{n}.ipynb' for n in wanted)} is here; name their folder")
     results = [path for path in sorted((folder / RESULTS).glob("*")) if _is_result(path)]
     reports = [path for path in sorted(folder.glob("*")) if "report" in path.name.lower() and path.suffix.lower() in REPORTS]
     modules = sorted(folder.glob("*.py"))  # helpers that the notebooks import
-    findings = [f"{path.name} is not here" for path in here.values() if path not in there.values()]
-    findings += [finding for path in there.values() for finding in _in_notebook(path)]
+    findings = [f"{notebook}.ipynb is not here" for notebook in wanted if notebook not in there]
+    findings += [f"{path.name} was taken for {n}.ipynb, the newest copy" for n, path in there.items() if path.stem != n]
+    findings += [finding for notebook, path in there.items() for finding in _in_notebook(notebook, path)]
     findings += _in_results(folder, there)
     target = Path(out or folder) / f"{owner}_{assignment()}.zip"
-    files = [*there.values(), *modules, *results, *reports]
-    _write(target, folder, files)
+    files = {f"{notebook}.ipynb": path for notebook, path in there.items()}
+    files |= {path.relative_to(folder).as_posix(): path for path in [*modules, *results, *reports]}
+    _write(target, files)
     if target.stat().st_size > ZIP_MB * 2**20:
         findings.append(f"the zip is larger than {ZIP_MB} MB; many learning platforms refuse that")
-    return Packed(target, [path.relative_to(folder).as_posix() for path in files], findings)
+    return Packed(target, list(files), findings)
 
 
 def _work(folder: Path) -> Path:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
     below = folder / "labs"
-    own = any((folder / f"{name}.ipynb").exists() for name in notebooks())
+    own = any(newest_copy(folder, name) for name in notebooks())
     return (below if below.is_dir() and not own else folder).resolve()
 
 
@@ -87,19 +90,19 @@ def _is_result(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in RESULT_KINDS and "progress" not in path.name
 
 
-def _write(target: Path, folder: Path, files: list[Path]) -> None:
+def _write(target: Path, files: dict[str, Path]) -> None:
     """Write the zip beside its place first, so that a full disk leaves no half of one."""
     unfinished = target.with_suffix(".part")
     try:
         with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
-            for path in files:
-                archive.write(path, path.relative_to(folder).as_posix())
+            for name, path in files.items():
+                archive.write(path, name)
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def _in_notebook(path: Path) -> list[str]:
+def _in_notebook(name: str, path: Path) -> list[str]:
     """What would cost marks in one notebook."""
     try:
         notebook, notes = load_notebook(path)
@@ -108,20 +111,20 @@ def _in_notebook(path: Path) -> list[str]:
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     unwritten = [task for cell in code for task in TODO.findall(cell.source)]
     findings = [f"{path.name}: {task} is not written" for task in dict.fromkeys(unwritten)]
-    checks = {task for task in load_rubric() if load_rubric()[task].notebook == path.stem}
+    checks = {task for task in load_rubric() if load_rubric()[task].notebook == name}
     run = {task for cell in code for task in checks if f'check("{task}")' in cell.source and cell.get("outputs")}
     if idle := sorted(checks - run):
         findings.append(f"{path.name}: the check of Task {', '.join(idle)} was never run, or the notebook not saved after it")
     open_answers = sum(ANSWER in cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     if open_answers:
-        findings.append(f"{path.name}: {open_answers} of {len(_answers(path))} written answers still say {ANSWER}")
+        findings.append(f"{path.name}: {open_answers} of {len(_answers(name))} written answers still say {ANSWER}")
     if path.stat().st_size > NOTEBOOK_MB * 2**20:
         findings.append(f"{path.name} has {path.stat().st_size / 2**20:.0f} MB; clear the outputs of cells with many pictures")
     return findings + notes
 
 
-def _answers(path: Path) -> list[str]:
-    return [item.id for item in load_manual().values() if item.notebook == path.stem]
+def _answers(notebook: str) -> list[str]:
+    return [item.id for item in load_manual().values() if item.notebook == notebook]
 
 
 def _in_results(folder: Path, notebooks_here: dict[str, Path]) -> list[str]:

@@ -127,6 +127,7 @@ class Servant:
                 if isinstance(state, dict) and isinstance(state.get(key), dict):
                     state = state[key]
             self.objects[handle].load_state_dict(state)
+        torch.backends.mkldnn.set_flags(True)  # a trained network is large: faster kernels are worth compiling
         return {}
 
     def attribute(self, handle: int, name: str) -> dict:

@@ -46,13 +46,14 @@ WIDTHS = ((16, 32, 64, 128), (64, 128, 256, 512), (8, 16, 32, 64), (32, 64, 128,
 
 @dataclass(frozen=True)
 class Experiment:
-    """The checkpoint's bytes, and the `features` its network was built with, where that is known.
+    """The checkpoint's bytes, and where they are known the network's `features` and the side of the pictures it learnt from, in pixels.
 
     `checkpoint` is None where there is none that can be judged, and `problem` says why.
     """
 
     checkpoint: bytes | None = None
     features: tuple[int, ...] | None = None
+    size: int | None = None
     problem: str = "no checkpoint was handed in"
 
     @property

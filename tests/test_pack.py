@@ -92,6 +92,13 @@ def test_missing_parts_are_told(work):
     assert any("training.json is not here" in finding for finding in findings)
 
 
+def test_the_newest_copy_is_taken_under_the_labs_name(work):
+    (work / "01_unet.ipynb").rename(work / "Copy of 01_unet.ipynb")
+    packed = pack("x", work)
+    assert packed.findings == ["Copy of 01_unet.ipynb was taken for 01_unet.ipynb, the newest copy"]
+    assert "01_unet.ipynb" in zipfile.ZipFile(packed.path).namelist()
+
+
 def test_broken_notebook_is_told_and_packed(work):
     (work / "01_unet.ipynb").write_text("{")
     packed = pack("x", work)

@@ -53,6 +53,14 @@ def test_trained_network_earns_every_band(judge, name, record):
     assert any("reaches an IoU of 0.8" in note or "reaches an IoU of 0.9" in note for note in result["notes"])
 
 
+def test_network_is_measured_at_the_size_it_learnt(judge):
+    """At another size it would lose bands; a size beyond the limits counts for nothing."""
+    for size, full in ((64, True), (200, False), (100_000, True)):
+        record = json.dumps({"features": RECIPE["features"], "size": size}).encode()
+        result = handed_in(judge, {"unet.pth": TRAINED, "training.json": record})
+        assert (result["score"] == result["max_score"]) is full, (size, result["notes"])
+
+
 def test_untrained_network_earns_loading_alone(judge):
     result = handed_in(judge, {"unet.pth": saved(weights()), "training.json": b'{"features": [4, 8]}'})
     assert set(failed(result, TASK)) == {f"iou_at_least_{band}" for band in (60, 70, 80, 85)}

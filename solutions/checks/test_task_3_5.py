@@ -10,7 +10,7 @@ from grader.student import Student
 from metrics import binarize, iou
 from solutions.held_out import held_out_pictures
 
-BATCH = 25  # pictures an answer
+BATCH_PIXELS = 25 * 64**2  # of the pictures for one answer
 _measured: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # a submission's process → its IoU: one forward pass for all bands
 
 
@@ -58,10 +58,11 @@ def _expect_iou(student: Student, wanted: float) -> None:
 
 def _measure(student: Student) -> float | Mismatch:
     """IoU pooled over all held-out pictures; the Mismatch where the network cannot be had, which every band then tells."""
-    images, masks = held_out_pictures()
+    images, masks = held_out_pictures(student.experiment.size)
+    batch_size = max(1, BATCH_PIXELS // images[0, 0].numel())
     try:
         network = trained_network(student)
-        predicted = [binarize(network(batch)) for batch in images.split(BATCH)]
+        predicted = [binarize(network(batch)) for batch in images.split(batch_size)]
         return iou(_joined(predicted, masks.shape), masks).item()
     except Mismatch as mismatch:
         return mismatch
