@@ -4,42 +4,19 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import nbformat
 import pytest
 
 pytest.importorskip("nbgrader", reason="the instructor's extra [grade] is not installed")
-nbclient = pytest.importorskip("nbclient", reason="the instructor's extra [grade] is not installed")
-
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
-from jupyter_client.manager import AsyncKernelManager
 
 from grader import build
+from tests.kernel import lay_out, run
 
 ROOT = Path(__file__).resolve().parent.parent
 PETS = Path(os.environ.get("UNETLAB_DATA") or ROOT.parent / "shared" / "data")
-
-
-class ThisPython(KernelSpecManager):
-    """Finds one kernel: the Python that runs the tests, whatever kernels the machine has registered."""
-
-    def get_kernel_spec(self, kernel_name):
-        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        return KernelSpec(argv=command, display_name="tests", language="python")
-
-
-def run(notebook, folder):
-    """Run a notebook in a folder and return it with its outputs; the first error ends the run and is among them."""
-    manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=ThisPython())
-    client = nbclient.NotebookClient(
-        notebook, km=manager, timeout=240, resources={"metadata": {"path": str(folder)}}, record_timing=False
-    )
-    try:
-        client.execute()
-    except nbclient.exceptions.CellExecutionError:
-        pass
-    return notebook
 
 
 def outputs(notebook, kind):
@@ -65,9 +42,9 @@ def assert_ran_to_the_end(notebook):
     assert sum("image/png" in output.data for output in shown) == 6  # pairs, the U, three feature maps, predictions
 
 
-def assert_every_check_passes(notebook):
-    checks = [cell for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade")]
-    assert len(checks) == 4
+def assert_every_check_passes(notebook, count=4):
+    checks = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.metadata.get("nbgrader", {}).get("grade")]
+    assert len(checks) == count
     for cell in checks:
         html = "".join("".join(output.get("data", {}).get("text/html", "")) for output in cell.outputs)
         assert "passed" in html, cell.source
@@ -92,6 +69,56 @@ def test_with_solutions_it_runs_to_the_end_on_the_drawn_pictures(source, monkeyp
 def test_with_solutions_it_runs_to_the_end_on_real_pets(source, monkeypatch):
     monkeypatch.setenv("UNETLAB_DATA", str(PETS))
     assert_ran_to_the_end(run(source, ROOT / "labs"))
+
+
+SMALL = {  # what each notebook's experiments are cut down to; benchmarks/notebooks.py runs them whole
+    "02_skip_connections": "SETTINGS.update(count=40, epochs=1)",
+    "03_losses_and_training": "SETTINGS.update(count=60, epochs=1)\nSHORT.update(count=20, epochs=1)",
+}
+
+
+def shortened(notebook, name):
+    (settings,) = [cell for cell in notebook.cells if cell.cell_type == "code" and "SETTINGS = {" in cell.source]
+    settings.source += "\n" + SMALL[name]
+    for cell in notebook.cells:
+        cell.source = cell.source.replace('NAME = ""', 'NAME = "Ada"')
+    return notebook
+
+
+@pytest.fixture(scope="module")
+def later_notebooks(tmp_path_factory):
+    """Notebooks 2 and 3 after a run with few pictures, and the folder they ran in."""
+    folder = tmp_path_factory.mktemp("lab")
+    notebooks = lay_out(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("UNETLAB_DATA", raising=False)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        return folder, {name: run(shortened(notebooks[name], name), folder / "labs") for name in SMALL}
+
+
+@pytest.mark.parametrize("name, checks", [("02_skip_connections", 4), ("03_losses_and_training", 5)])
+def test_later_notebooks_run_to_the_end_with_solutions(later_notebooks, name, checks):
+    _, ran = later_notebooks
+    assert [f"{error.ename}: {error.evalue}" for error in outputs(ran[name], "error")] == []
+    assert all(cell.execution_count for cell in ran[name].cells if cell.cell_type == "code")
+    assert_every_check_passes(ran[name], checks)
+
+
+def test_the_last_notebook_leaves_what_is_handed_in(later_notebooks):
+    folder, _ = later_notebooks
+    assert {"unet.pth", "training.json", "history.json"} <= {path.name for path in (folder / "labs/results").iterdir()}
+    (packed,) = (folder / "labs").glob("*_lab04.zip")
+    names = set(zipfile.ZipFile(packed).namelist())
+    assert {"01_unet.ipynb", "02_skip_connections.ipynb", "03_losses_and_training.ipynb", "results/unet.pth"} <= names
+    assert not any("progress" in name for name in names)
+
+
+@pytest.mark.parametrize("name, task", [("02_skip_connections", "2.1: ConcatSkip"), ("03_losses_and_training", "3.1: DiceLoss")])
+def test_later_students_versions_stop_at_their_first_todo(name, task):
+    ran = run(nbformat.read(ROOT / "labs" / f"{name}.ipynb", as_version=4), ROOT / "labs")
+    (error,) = outputs(ran, "error")
+    assert error.ename == "NotImplementedError" and error.evalue.startswith(f"Need to implement for Task {task}")
+    assert len("\n".join(error.traceback).splitlines()) <= 4
 
 
 def test_the_students_version_stops_at_the_first_todo_with_one_friendly_line():
