@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from .reading import Unreadable, plain
-from .rubric import load_rubric
+from .rubric import held_out, load_rubric
 from .student import Experiment
 
 RESULTS = "results"  # the notebooks' folder for what training gives
@@ -46,13 +46,13 @@ def experiment_of(files: list, notes: list[str]) -> Experiment:
     return Experiment(content, **_record(files, notes))
 
 
-def experiment_here(folder: Path | None = None) -> Experiment:
-    """The experiment in `results/` of the working folder, for the notebook's own check."""
+def experiment_here(folder: Path | None = None, notes: list[str] | None = None) -> Experiment:
+    """The experiment in `results/` of the working folder, for the notebook's own check; choices and faults go to `notes`."""
     results = (folder or Path.cwd()) / RESULTS
     files = [_Here(path) for path in sorted(results.glob("*"))] if results.is_dir() else []
-    found = experiment_of(files, [])
+    found = experiment_of(files, [] if notes is None else notes)
     if found.checkpoint is None and found.problem == Experiment.problem:
-        return Experiment(problem=f"there is no {RESULTS}/{CHECKPOINT} yet; the training cell above writes it")
+        return Experiment(problem=f"there is no {RESULTS}/{CHECKPOINT} yet; the main training of notebook 03 writes it")
     return found
 
 
@@ -85,6 +85,10 @@ def _record(files: list, notes: list[str]) -> dict:
             said = {"features": tuple(features)}
             if type(size) is int and SMALLEST <= size <= LARGEST:
                 said["size"] = size
+            elif size is not None:
+                notes.append(plain(f"{file.name}: size {str(size)[:20]} is not between {SMALLEST} and {LARGEST}; measured at the usual one"))
+            if record.get("data") not in (None, held_out()["data"]):
+                notes.append(plain(f"{file.name}: trained on {str(record['data'])[:20]} pictures, but measured on {held_out()['data']} ones"))
         except (Unreadable, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             cause = f"{type(error).__name__}: {error}"[:200]
             notes.append(plain(f"{file.name}: passed over ({cause}); the lab's usual widths and size are tried"))

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from .definitions import MINE, load
+from .reading import Unreadable, load_notebook
 from .rubric import notebooks
 from .submissions import find_submissions
 
@@ -51,7 +52,17 @@ def _files() -> list[Path]:
 def newest_copy(folder: Path, name: str) -> Path | None:
     """The notebook of this name in a folder, or the newest of its copies, such as Colab's "Copy of 01_unet.ipynb"; None without any."""
     copies = [file for file in folder.glob(f"*{name}*.ipynb") if not file.name.startswith(".") and file.is_file()]
-    return max(copies, key=lambda file: file.stat().st_mtime_ns, default=None)
+    exact = [file for file in copies if file.stem == name]
+    readable = [file for file in copies if file not in exact and _is_readable(file)]
+    return max(exact + readable, key=lambda file: file.stat().st_mtime_ns, default=None)
+
+
+def _is_readable(file: Path) -> bool:
+    try:
+        load_notebook(file)
+        return True
+    except Unreadable:
+        return False
 
 
 assert MINE == __name__  # definitions.py knows this module by its name

@@ -17,7 +17,7 @@ from .mine import newest_copy
 from .reading import Unreadable, load_notebook
 from .rubric import assignment, load_manual, load_rubric, notebooks
 
-TODO = re.compile(r"Need to implement for (Task [\d.]+: [\w.]+)")
+TODO = re.compile(r"Need to implement for Task ([\d.]+): ([\w.]+)")
 ANSWER = "YOUR ANSWER HERE"
 REPORTS = (".pdf", ".md", ".docx", ".odt", ".txt")
 RESULT_KINDS = (".pth", ".pt", ".json", ".csv", ".png")
@@ -60,16 +60,20 @@ def pack(name: str, folder: Path | str = ".", out: Path | str | None = None) -> 
         raise ValueError('pack needs your name, such as pack("Ada Lovelace"): the zip is named after it')
     wanted = sorted(notebooks())
     there = {notebook: path for notebook in wanted if (path := newest_copy(folder, notebook))}
-    if not there:
+    if not there and (folder / f"{assignment()}_student.py").is_file():
+        wanted = []  # worked in an editor: the module is the hand-in
+    elif not there:
         raise FileNotFoundError(f"{folder}: none of {', '.join(f'{n}.ipynb' for n in wanted)} is here; name their folder")
     results = [path for path in sorted((folder / RESULTS).glob("*")) if _is_result(path)]
     reports = [path for path in sorted(folder.glob("*")) if "report" in path.name.lower() and path.suffix.lower() in REPORTS]
     modules = sorted(folder.glob("*.py"))  # helpers that the notebooks import
     findings = [f"{notebook}.ipynb is not here" for notebook in wanted if notebook not in there]
     findings += [f"{path.name} was taken for {n}.ipynb, the newest copy" for n, path in there.items() if path.stem != n]
-    findings += [finding for notebook, path in there.items() for finding in _in_notebook(notebook, path)]
+    findings += [finding for notebook, path in there.items() for finding in _in_notebook(notebook, path, bool(reports))]
     findings += _in_results(folder, there)
     target = Path(out or folder) / f"{owner}_{assignment()}.zip"
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{target.parent}: no such folder; name one that exists for the zip")
     files = {f"{notebook}.ipynb": path for notebook, path in there.items()}
     files |= {path.relative_to(folder).as_posix(): path for path in [*modules, *results, *reports]}
     _write(target, files)
@@ -102,20 +106,23 @@ def _write(target: Path, files: dict[str, Path]) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def _in_notebook(name: str, path: Path) -> list[str]:
+def _in_notebook(name: str, path: Path, has_report: bool) -> list[str]:
     """What would cost marks in one notebook."""
     try:
         notebook, notes = load_notebook(path)
     except Unreadable as problem:
         return [str(problem)]
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    unwritten = [task for cell in code for task in TODO.findall(cell.source)]
-    findings = [f"{path.name}: {task} is not written" for task in dict.fromkeys(unwritten)]
+    unwritten: dict[str, list[str]] = {}
+    for task, function in (found for cell in code for found in TODO.findall(cell.source)):
+        unwritten.setdefault(task, []).append(function)
+    findings = [f"{path.name}: Task {task} is not written ({', '.join(names)})" for task, names in unwritten.items()]
     checks = {task for task in load_rubric() if load_rubric()[task].notebook == name}
     run = {task for cell in code for task in checks if f'check("{task}")' in cell.source and cell.get("outputs")}
     if idle := sorted(checks - run):
         findings.append(f"{path.name}: the check of Task {', '.join(idle)} was never run, or the notebook not saved after it")
     open_answers = sum(ANSWER in cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    open_answers -= has_report and open_answers > 0 and "report" in _answers(name)  # it came as a file
     if open_answers:
         findings.append(f"{path.name}: {open_answers} of {len(_answers(name))} written answers still say {ANSWER}")
     if path.stat().st_size > NOTEBOOK_MB * 2**20:
@@ -133,10 +140,13 @@ def _in_results(folder: Path, notebooks_here: dict[str, Path]) -> list[str]:
     from .definitions import load
     from .submissions import find_submissions
 
-    experiment = experiment_here(folder)
+    findings: list[str] = []
+    experiment = experiment_here(folder, findings)
     if experiment.checkpoint is None:
-        return [experiment.problem]
-    findings = [] if (folder / RESULTS / RECORD).is_file() else [f"{RESULTS}/{RECORD} is not here; it says how the network was built"]
+        return [*findings, experiment.problem]
+    findings += [] if (folder / RESULTS / RECORD).is_file() else [f"{RESULTS}/{RECORD} is not here; it says how the network was built"]
+    if not notebooks_here:
+        return findings
     try:
         sources = [source for s in find_submissions(list(notebooks_here.values())) for source in s.sources()]
         loaded = load(sources)

@@ -195,11 +195,12 @@ def _subtotals(result: dict, tasks: list[str]) -> dict[str, dict]:
 
 
 def repairs(result: dict) -> list[str]:
-    """Return the notes that ask for a look: all but those on errors carried forward, which the marks show."""
+    """Return the notes that ask for a look: all but those on errors carried forward and on the network, which the marks show."""
     carried = tuple(
         f"{task} was marked with" for task, outcome in result["tasks"].items() if outcome["carried_forward"]
     )
-    return [note for note in result["notes"] if not note.startswith(carried)]
+    network = tuple(f"{task.id}: the trained network reaches" for task in load_rubric().values() if task.experiment)
+    return [note for note in result["notes"] if not note.startswith(carried + network)]
 
 
 def pass_rates(report: dict) -> list[dict]:

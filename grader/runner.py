@@ -22,6 +22,8 @@ EXPLANATIONS = {
     "bring the upsampled tensor to the size of the skip first",
     r"Boolean value of Tensor with more than one value": "an if asks a whole tensor; or nn.SomeLoss(a, b) was given a and b as its "
     "options: build it first, nn.SomeLoss(), then call that",
+    r"no attribute '_(?:modules|parameters|buffers)'": "call super().__init__() first",
+    r"^KeyError: '?(\w+)": "{0} is not in the dict; must the caller name every key?",
     r"except in dimension 0": "this joins pictures of the batch; the channels are dimension 1",
     r"must match the size of tensor": "adding or multiplying needs equal shapes; print both",
     r"unexpected keyword argument '(\w+)'": "keep the arguments of the stub, {0} among them",
@@ -30,7 +32,7 @@ EXPLANATIONS = {
     r"cannot assign .* before Module.__init__": "call super().__init__() first",
     r"_forward_unimplemented|missing the required \"forward\"": "is there a forward, spelled so and indented in the class?",
     r"not NoneType|'NoneType' object|and 'NoneType'": "a function in front of this gives nothing back: is its return missing, or is it a "
-    "method such as reverse() or append(), which changes the list and returns None?",
+    "method such as reverse() or append(), which changes the list and returns None? A parameter without a gradient has .grad None",
     r"object has no attribute '(\w+)'|module '[\w.]+' has no attribute '(\w+)'": "no such name is there: check the spelling, "
     "capitals too, and whether it was stored in self",
     r"^(\w+) is not defined$": "run the cell that defines {0}; is the name spelled so?",
@@ -132,7 +134,7 @@ def _raised(check: Check, student: Student, error: StudentError) -> Outcome:
         return Outcome(check, False, f"to do: {error.message} ({error.where.split(':')[0]})")
     if error.type == "ModuleNotFoundError":
         student.note(f"{error.message}, where this is graded")
-    hint = explanation(error.message)
+    hint = explanation(error.message) or explanation(f"{error.type}: {error.message}")
     if check.hidden and not hint:  # of a hidden check students see no more than this
         hint = f"the code raised {error.type}; mend what the public checks say first"
     outcome = _failed(check, student, str(error), "no exception", hint)

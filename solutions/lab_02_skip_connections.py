@@ -5,7 +5,9 @@
 # The paper did it so, and it works. But is it the best way, and what would the network lose without it?
 #
 # In Part 2 you write three ways to join a skip, and the tools to measure what they do.
-# Then you train four small networks that differ in nothing else, and compare them.
+# Then you train four small networks that differ in their joins alone, and compare them.
+# Mind that a join may bring weights of its own: `concat` and `attention` add a 3×3 convolution at every level,
+# so they also have more parameters than `none` and `add`.
 #
 # | task | what you write | needs |
 # |---|---|---|
@@ -431,13 +433,22 @@ class AttentionSkip(nn.Module):
 
 # %% [markdown]
 # Try it. You should see `(2, 32, 25, 25)`, then an α of `(2, 1, 25, 25)` whose values lie between 0 and 1
-# (near 0.5, because nothing is learnt yet), and `(2, 64, 25, 25)`.
+# (near 0.5, because nothing is learnt yet), the two numbers of parameters of this table, and `(2, 64, 25, 25)`.
+#
+# | gate | of the gate | of the skip | to one channel | together |
+# |---|---|---|---|---|
+# | `AttentionGate(64, 32)` | 64 · 32 + 32 = 2,080 | 32 · 32 + 32 = 1,056 | 32 + 1 = 33 | 3,169 |
+# | `AttentionGate(64, 48)` | 64 · 32 + 32 = 2,080 | 48 · 32 + 32 = 1,568 | 32 + 1 = 33 | 3,681 |
 
 # %%
 gate = AttentionGate(gate_channels=64, skip_channels=32)
 gated = gate(torch.rand(2, 64, 12, 12), torch.rand(2, 32, 25, 25))
 print("gated skip", tuple(gated.shape))
 print("alpha     ", tuple(gate.alpha.shape), f"from {gate.alpha.min():.2f} to {gate.alpha.max():.2f}")
+
+for skip_channels in (32, 48):
+    parameters = sum(parameter.numel() for parameter in AttentionGate(64, skip_channels).parameters())
+    print(f"gate of {skip_channels} skip channels: {parameters:,} parameters")
 
 join = AttentionSkip(decoder_channels=64, skip_channels=32)
 print("output    ", tuple(join(torch.rand(2, 64, 25, 25), torch.rand(2, 32, 25, 25)).shape))
@@ -454,8 +465,8 @@ check("2.3")
 # * *The gate is enlarged by a factor of 2*: 2 · 12 = 24 is not 25. Resize it to the skip's *size*.
 # * *The gate is multiplied instead of the skip*: the gate only asks. What is weighted is the skip.
 # * *The arguments are swapped* (`skip` first): with equal channels it runs, and is wrong.
-# * *`self.alpha` has no gradient*: if you `detach()` α, then only the copy that you keep.
-#   With a detached α in the product, the gate gets no gradient and never learns.
+# * *The gate never learns*: α was detached (or `.item()`, `.data`) on the way to the product.
+#   If you `detach()` α, then only the copy that you keep.
 # * *`skip *= alpha`*: this changes the encoder's features, which others still need.
 
 # %% [markdown]
@@ -663,14 +674,16 @@ def analyze_skip_connections(models, images, masks, criterion):
     ### END SOLUTION
 
 # %% [markdown]
-# Try the first function on a case that you can do by hand. A 1×1 convolution computes logit = weight · 2 + bias,
-# and the "loss" is the mean of the logits. So the gradient is 2 for the weight and 1 for the bias.
-# You should see `{'weight': 2.0, 'bias': 1.0}`, then `None`: the `.grad` is untouched.
+# Try the first function on a case that you can do by hand. A 1×1 convolution of two channels, which hold 3 and 4
+# everywhere, computes logit = w₁ · 3 + w₂ · 4 + bias, and the "loss" is the mean of the logits.
+# So the gradient of the weight is (3, 4), its L2 norm is √(3² + 4²) = 5, and the gradient of the bias is 1.
+# You should see `{'weight': 5.0, 'bias': 1.0}`, then `None`: the `.grad` is untouched.
 
 # %%
-model = nn.Conv2d(1, 1, kernel_size=1)
-twos, nothing = torch.full((1, 1, 4, 4), 2.0), torch.zeros(1, 1, 4, 4)
-print(gradient_norms(model, twos, nothing, lambda logits, masks: logits.mean()))
+model = nn.Conv2d(2, 1, kernel_size=1)
+three_and_four = torch.tensor([3.0, 4.0]).view(1, 2, 1, 1).repeat(1, 1, 4, 4)
+nothing = torch.zeros(1, 1, 4, 4)
+print(gradient_norms(model, three_and_four, nothing, lambda logits, masks: logits.mean()))
 print(model.weight.grad)
 
 # %% [markdown]
@@ -702,6 +715,7 @@ check("2.4")
 #
 # Four networks, equal but for their joins: the same pictures, the same order of batches, the same seed,
 # the same number of steps. So what differs in the end comes from the joins, and from chance.
+# A join's own parameters are part of it: `add` has exactly as many as `none`, `concat` and `attention` have more.
 #
 # Every number that decides a run stands in the next cell. `QUICK` is for machines without a GPU:
 # small pictures, small networks, one to two minutes of training for all four.
@@ -820,7 +834,10 @@ except KeyboardInterrupt:
     print(f"Stopped. Kept: {', '.join(runs) or 'nothing yet'}. Run this cell again to go on.")
 
 # %%
-compare_histories({mode: run["history"] for mode, run in runs.items()}, key="val_iou")
+if runs:
+    display(compare_histories({mode: run["history"] for mode, run in runs.items()}, key="val_iou"))
+else:
+    print("No network is trained yet.")
 
 # %% [markdown]
 # The curves go up and down from epoch to epoch. Remember how much they do: a difference between two
@@ -834,7 +851,10 @@ compare_histories({mode: run["history"] for mode, run in runs.items()}, key="val
 models = {mode: new_model(mode, SETTINGS, run["weights"]).to(device).eval() for mode, run in runs.items()}
 with torch.no_grad():
     logits = {mode: model(images) for mode, model in models.items()}
-show_progress(logits, images, masks, count=4)
+if models:
+    display(show_progress(logits, images, masks, count=4))
+else:
+    print("No network is trained yet.")
 
 # %% [markdown]
 # Now all test pictures. Two numbers, because they see different things:
@@ -846,13 +866,17 @@ show_progress(logits, images, masks, count=4)
 # %%
 scores = {mode: evaluate(model, loaders.test, device) for mode, model in models.items()}
 rows = [{"mode": mode, "IoU": score["iou"], "boundary F1": score["boundary_f1"]} for mode, score in scores.items()]
-results_table(rows, best={"IoU": max, "boundary F1": max})
+if rows:
+    display(results_table(rows, best={"IoU": max, "boundary F1": max}))
+else:
+    print("No network is trained yet.")
 
 # %% [markdown]
 # ### Switch the skips off
 #
 # What did the trained networks use their skips for? Put zeros in their place and see what is left.
-# Nothing is trained again. Compare it with the network `none`, which never had any.
+# Nothing is trained again. Compare it with the network `none`, which never had any
+# (and which has fewer parameters than `concat` and `attention`).
 #
 # Before you run the cell: what will happen to the inside of the animal, and what to the outline?
 
@@ -875,7 +899,10 @@ for mode, model in models.items():
         states = {"on": scores[mode], "off": evaluate(SkipsOff(model), loaders.test, device)}
     for state, score in states.items():
         rows.append({"mode": mode, "skips": state, "IoU": score["iou"], "boundary F1": score["boundary_f1"]})
-results_table(rows)
+if rows:
+    display(results_table(rows))
+else:
+    print("No network is trained yet.")
 
 # %% [markdown]
 # The same pictures and the same columns as above, but without the skips:
@@ -884,7 +911,10 @@ results_table(rows)
 with torch.no_grad():
     without = {f"{mode}, off" if mode != "none" else mode: model(images, use_skips=False)
                for mode, model in models.items()}
-show_progress(without, images, masks, count=4)
+if without:
+    display(show_progress(without, images, masks, count=4))
+else:
+    print("No network is trained yet.")
 
 # %% [markdown]
 # Two things are different here, do not mix them up: a network that *never had* skips, and one that learnt to rely on
@@ -900,7 +930,10 @@ after = {
     mode: gradient_norms(new_model(mode, SETTINGS, run["weights"]).to(device), images, masks, criterion)
     for mode, run in runs.items()
 }
-plot_gradient_flow(after, title="after training")
+if after:
+    display(plot_gradient_flow(after, title="after training"))
+else:
+    print("No network is trained yet.")
 
 # %% [markdown]
 # Compare with the plot before training. A trained network has a smaller loss, so all gradients may have changed.
@@ -921,11 +954,13 @@ def attention_maps(model, pictures):
     return {f"level {level}": alpha for level, alpha in enumerate(reversed(alphas), start=1)}
 
 
-if "attention" in models:
-    for own_scale in (False, True):
-        display(show_attention(images[:1], attention_maps(models["attention"], images[:1]), own_scale=own_scale))
-else:
+if "attention" not in models:
     print("The mode attention is not trained yet.")
+elif not (alphas := attention_maps(models["attention"], images[:1])):
+    print("No gate keeps its α: step 5 of Task 2.3 asks for self.alpha.")
+else:
+    for own_scale in (False, True):
+        display(show_attention(images[:1], alphas, own_scale=own_scale))
 
 # %% [markdown]
 # One picture can mislead. So here is the mean α over the whole batch, in three places:
@@ -944,10 +979,12 @@ def mean_alpha(alphas, masks):
     return rows
 
 
-if "attention" in models:
-    display(results_table(mean_alpha(attention_maps(models["attention"], images), masks)))
-else:
+if "attention" not in models:
     print("The mode attention is not trained yet.")
+elif not (alphas := attention_maps(models["attention"], images)):
+    print("No gate keeps its α: step 5 of Task 2.3 asks for self.alpha.")
+else:
+    display(results_table(mean_alpha(alphas, masks)))
 
 # %% [markdown]
 # ### What it costs
@@ -956,7 +993,10 @@ else:
 
 # %%
 untrained = {mode: new_model(mode, SETTINGS).to(device) for mode in runs}
-results_table(analyze_skip_connections(untrained, images, masks, criterion))
+if untrained:
+    display(results_table(analyze_skip_connections(untrained, images, masks, criterion)))
+else:
+    print("No network is trained yet.")
 
 # %% [markdown]
 # A single time is a rough measure: any other program on the computer disturbs it. Run the cell twice and compare.
@@ -986,11 +1026,17 @@ rows = [
     for row in analyze_skip_connections(untrained, images, masks, criterion)
 ]
 smaller = ("parameters", "seconds an epoch", "memory (MB)")
-results_table(rows, best={"IoU": max, "boundary F1": max} | dict.fromkeys(smaller, min))
+if rows:
+    display(results_table(rows, best={"IoU": max, "boundary F1": max} | dict.fromkeys(smaller, min)))
+else:
+    print("No network is trained yet.")
 
 # %% [markdown]
 # **How sure is this?** Each row is *one* training from *one* seed. Change `seed` in `SETTINGS`, run everything from
 # there on, and look which differences stay. Two or three seeds tell much more than one.
+#
+# Another seed also draws other pictures, those of the test included, and these may be easier or harder.
+# So compare the modes within a seed, and only then look whether the order is the same in each.
 
 # %% [markdown]
 # ## Discussion
@@ -1000,7 +1046,7 @@ results_table(rows, best={"IoU": max, "boundary F1": max} | dict.fromkeys(smalle
 #
 # | points | question | full points for |
 # |---|---|---|
-# | 2 | **Accuracy.** Which join is best, which is worst? | IoU and boundary F1 of all four modes compared; which differences may be chance, with a reason |
+# | 2 | **Accuracy.** Which join is best, which is worst? | IoU and boundary F1 of all four modes compared; which differences may be chance, and which may come from more parameters, with a reason |
 # | 2 | **Outline.** What do the skips carry? | IoU against boundary F1; skips on against skips off; why *off* and `none` are not the same |
 # | 2 | **Gradient flow.** Who gets the gradient? | the plots with and without BatchNorm: what skips change for the first encoder and for the bottleneck, and why; what changes with training |
 # | 2 | **Cost.** What does a join cost? | parameters, time and memory of each join, explained by how it is built |
@@ -1019,7 +1065,8 @@ results_table(rows, best={"IoU": max, "boundary F1": max} | dict.fromkeys(smalle
 # clearly behind in both. From epoch to epoch the validation IoU of one network jumps by several hundredths. The
 # differences among `concat`, `add` and `attention` are not larger, and it is one seed and 100 test pictures. So I
 # cannot say which of the three is best; more seeds would tell. The gap to `none` is larger than the jumps, so
-# it is no chance.
+# it is no chance. It is not the number of parameters either: `concat` and `attention` have more than `none`, but `add`
+# has exactly as many as `none` and is as far ahead.
 #
 # **Outline.** `none` loses more in boundary F1 than in IoU: it finds the body, but its outline is smooth, and legs,
 # ears and tail are missing. What passes through the 4×4 bottleneck is coarse, and only the skips know where exactly
@@ -1055,10 +1102,11 @@ results_table(rows, best={"IoU": max, "boundary F1": max} | dict.fromkeys(smalle
 #
 # * Three ways to join a skip, each a small class of its own.
 # * Measurements that work for every network: gradient by layer, time, memory.
-# * A fair comparison: one thing changed, all others equal, and a table that a program made.
+# * A fair comparison: only the joins changed, all else equal, and a table that a program made.
+#   The joins bring different numbers of parameters, and the table says so.
 #
-# **Before you hand in:** restart the kernel, run all cells, look at the four checks once more, save.
-# Hand in this notebook together with Part 1.
+# **Before you go on:** restart the kernel, run all cells, look at the four checks once more, save.
+# There is nothing to hand in yet: the last cell of `03_losses_and_training.ipynb` packs all three notebooks.
 #
 # **Next: Part 3, losses and training.** The training here was plain, and the loss counted every pixel alike.
 # You will write losses that care more for small animals and hard pixels, and a training that you can trust.

@@ -23,7 +23,8 @@
 #
 # **How long it runs.** Without a GPU, all experiments together take a few minutes: the pictures and the networks are
 # small.
-# With a GPU, they are larger, and the main training takes longer. You can stop it at any time and go on later.
+# With a GPU, they are larger, and the main training takes longer. With the optional parts of Task 3.4, you can stop it
+# at any time and go on later.
 
 # %% [markdown]
 # ## Setup
@@ -91,6 +92,7 @@ import torchvision
 
 from data_utils import DeviceLoader, make_loaders
 from grader import check
+from grader.rubric import held_out
 from metrics import evaluate
 from viz import (
     compare_histories, plot_focal, plot_history, results_table, show_pairs, show_predictions, show_progress,
@@ -137,7 +139,8 @@ from grader.mine import SkipUNet, UNet
 # `QUICK` is for machines without a GPU: 64 pixels, a small network.
 # With a GPU you get the size of the handout, 200 pixels, and the widths of the paper.
 # (A GPU but little time? `QUICK = True` works there too.)
-# You may change all of it. It is written down beside your results.
+# You may change all of it, within these limits: `size` from 32 to 256 (your network is measured at your size), at most
+# 8 widths in `features`, each at most 1024, and a checkpoint below 200 MB. It is written down beside your results.
 
 # %%
 QUICK = device.type == "cpu"
@@ -165,6 +168,10 @@ SHORT = {
     "epochs": 8 if QUICK else 12,
     "lr": 3e-3 if QUICK else 1e-3,
 }
+
+print(f"You train on {DATA} pictures. Task 3.5 is measured on {held_out()['data']} ones.")
+if DATA != held_out()["data"]:
+    print("These are not the same: a network that learnt other pictures loses points in Task 3.5.")
 
 # %% [markdown]
 # ## Look at the data first
@@ -202,8 +209,8 @@ check_batch(images, masks)
 show_pairs(images, masks, count=6)
 
 # %% [markdown]
-# These are training pictures, so they come altered: mirrored, turned, bent, recoloured. Picture and mask always move
-# together.
+# These are training pictures. With `augment` on, they come altered: mirrored, turned, bent, recoloured. Picture and mask
+# always move together. With `augment` off, they come as they are.
 # Validation and test pictures are never altered.
 #
 # **Three sets, three uses.** The network learns from *train*. You choose by *val*: the loss, the epoch, the threshold.
@@ -215,7 +222,7 @@ show_pairs(images, masks, count=6)
 # *Difficulty: {{difficulty}} · about {{minutes}} minutes · {{points}} points*
 #
 # **Objective.** Write a loss that asks for overlap. Cross-entropy counts pixels: with 5 % pet, it is already low when
-# everything is background. Dice compares the areas, so a small animal counts as much as a large one.
+# everything is background. Dice compares the areas: the many background pixels no longer drown the few of the animal.
 #
 # With *p* the probability (the sigmoid of the logit), *y* the mask and *s* the small number `smooth`,
 # for each class *c*:
@@ -309,8 +316,8 @@ check("3.1")
 # %% [markdown]
 # **What can go wrong**
 #
-# * *The loss is near 0 from the start and nothing is learnt*: the Dice of the prediction with itself. Which two
-#   things does the overlap multiply?
+# * *The loss falls while the pictures stay bad*, and "all wrong" gives 0 as well: the Dice of the prediction with
+#   itself. Which two things does the overlap multiply?
 # * *The loss is negative or above 1*: logits were used in place of probabilities.
 # * *The loss rises while the pictures get better*: Dice itself was returned. It must go *down* when the overlap grows.
 # * *A batch with one small animal gives a strange value*: the mean of each picture's own Dice is something else than
@@ -390,12 +397,18 @@ class FocalLoss(nn.Module):
 # %% [markdown]
 # Try it. You should see 0.0433 (undecided, pet), 0.1300 (undecided, background), 25.0000 (all wrong, pet) and 0.0000.
 # Can you work out the first one on paper?
+#
+# The last line has two pet pixels in one picture: an easy one with 90 % for the right answer, a hard one with 10 %.
+# Their cross-entropies are 0.105 and 2.303. So you should see 0.25 · (0.1² · 0.105 + 0.9² · 2.303) / 2 = 0.2333.
+# If you see 0.1475, your `p_t` comes from the mean of the two.
 
 # %%
 pet = torch.ones(1, 1, 1, 1)
 for name, logit, target in [("undecided, pet", 0, pet), ("undecided, background", 0, 0 * pet),
                             ("all wrong, pet", -100, pet), ("all right, pet", 100, pet)]:
     print(f"{name}: {FocalLoss(alpha=0.25, gamma=2.0)(logit * pet, target):.4f}")
+both = torch.tensor([[[[0.9, 0.1]]]]).logit()
+print(f"easy and hard together: {FocalLoss(alpha=0.25, gamma=2.0)(both, torch.ones_like(both)):.4f}")
 
 # %% check="3.2"
 check("3.2")
@@ -548,7 +561,10 @@ class Progress:
         self.parts = parts
 
     def load(self, history, best):
-        """The (history, best) of the saved run, whose parts go on where they were; those given where none is saved."""
+        """The (history, best) of the saved run, whose parts go on where they were; those given where none is saved.
+
+        history: dict of lists of numbers. best: dict of numbers and tensors, the best weights among them.
+        """
         if self.path is None or not self.path.exists():
             return history, best
         saved = torch.load(self.path, map_location="cpu", weights_only=True)
@@ -558,7 +574,7 @@ class Progress:
         return saved["history"], saved["best"]
 
     def save(self, history, best):
-        """Keep the run as it is now."""
+        """Keep the run as it is now; history and best as in `load`."""
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             states = {name: part.state_dict() for name, part in self.parts.items()}
@@ -734,6 +750,8 @@ for name, logits, truth in [("found both", [[2.0, 0.3], [-2.0, -2.0]], target),
 # %% [markdown]
 # Now the loop, on eight pictures only. A network that cannot learn eight pictures by heart has a bug somewhere, and
 # you find it in seconds instead of hours. You should see a training loss that falls, and a best IoU above 0.7.
+# The second line measures the network that `train_model` left you with. Its two numbers must be equal. If they differ,
+# you do not have the weights of the best epoch.
 
 # %%
 torch.manual_seed(SEED)
@@ -742,6 +760,8 @@ eight = [(images, masks)]  # one batch: a list is a loader too
 model = UNet(features=[8, 16])
 history = train_model(model, eight, eight, epochs=60, lr=5e-3, device=device)
 print(f"loss {history['train_loss'][0]:.3f} → {history['train_loss'][-1]:.3f}, best IoU {max(history['val_iou']):.3f}")
+again = validate(model, eight, CombinedLoss(), device)[1]
+print(f"IoU measured again {again:.4f}, best of the history {max(history['val_iou']):.4f}")
 show_predictions(images, masks, model(images).detach(), count=6)
 
 # %% check="3.4"
@@ -752,6 +772,8 @@ check("3.4")
 #
 # * *The IoU is far too low although the pictures look right*: raw logits were compared with 0.5. That is a probability
 #   of 0.62.
+# * *The IoU is near the right one, but not equal*: the mean of each picture's own IoU instead of the pooled one. Count
+#   over the whole batch first, divide once.
 # * *Two empty masks give 0*: where does ε have to stand?
 # * *`zero_grad` never*: all gradients since the start add up. *`zero_grad` after `backward`*: nothing is learnt.
 # * *The last batches of an epoch are lost*: a step only when `(i + 1) % k == 0`.
@@ -833,22 +855,32 @@ class Watch:
 
 
 def finished_run(folder, settings, start_anew):
-    """The history of a finished run in `folder`, and its settings; (None, settings) where there is training to do."""
+    """The history of a finished run in `folder`, and its settings; (None, settings) where there is training to do.
+
+    Raises ValueError where training would overwrite weights that cannot be made again by going on.
+    """
     folder.mkdir(exist_ok=True)
-    names = ("unet.pth", "history.json", "training.json", "progress.pth", "progress_watch.pth")
     if start_anew:
-        for name in names:
+        for name in ("unet.pth", "history.json", "training.json", "progress.pth", "progress_watch.pth"):
             (folder / name).unlink(missing_ok=True)
-    if not all((folder / name).exists() for name in ("training.json", "unet.pth")):
+    trained, begun = ((folder / name).exists() for name in ("unet.pth", "progress.pth"))
+    if not trained and not begun:
         return None, settings
-    record = json.loads((folder / "training.json").read_text())
-    history = json.loads((folder / "history.json").read_text()) if (folder / "history.json").exists() else {"lr": []}
-    changed = {name: record.get(name) for name in settings if record.get(name) != settings[name] and name != "epochs"}
-    if history["lr"] and len(history["lr"]) >= (record if changed else settings)["epochs"]:
-        print(f"{folder}/ holds a finished run of {len(history['lr'])} epochs. START_ANEW = True trains again.")
+    record, history = (json.loads((folder / name).read_text()) if (folder / name).exists() else None
+                       for name in ("training.json", "history.json"))
+    done = len(history["lr"]) if history else 0
+    changed = {name: record.get(name) for name in settings
+               if record and name != "epochs" and record.get(name) != settings[name]}
+    if trained and record and history and done >= (record if changed else settings)["epochs"]:
+        print(f"{folder}/ holds a finished run of {done} epochs. START_ANEW = True trains again.")
         if changed:
             print(f"It was made with other settings than those above: {changed}")
-        return history, record
+        return history, {**record, "epochs": done}
+    if not begun:
+        keep = f' To keep it as it is, write "epochs": {done} in SETTINGS.' if record and done and not changed else ""
+        raise ValueError(f"{folder}/unet.pth holds weights, but not of a finished run with these settings, and without "
+                         f"{folder}/progress.pth there is nothing to go on from. Training would overwrite them. Set "
+                         f"START_ANEW = True to begin again, or rename the folder {folder}/ first to keep them.{keep}")
     if changed:
         raise ValueError(f"{folder}/ holds the beginning of a run with {changed}. "
                          "Set START_ANEW = True to begin again, or change SETTINGS back to go on with that run.")
@@ -857,9 +889,11 @@ def finished_run(folder, settings, start_anew):
 # %% [markdown]
 # **The training.**
 #
-# * You can stop it with Jupyter's stop button (■). Run the cell again and it goes on where it was.
-#   The best weights so far are in `results/unet.pth` at any time.
-# * When it is finished, running the cell again only loads the results. So *Run All* is quick the next time.
+# * You can stop it with Jupyter's stop button (■). The best weights so far are in `results/unet.pth` at any time.
+# * If your `train_model` has the optional parts (`Progress` and `interruptible`), run the cell again and it goes on where
+#   it was. **Without them, stopping loses the run**: you begin again with `START_ANEW = True`.
+# * When it is finished, running the cell again only loads the results. So with *Run All*, the main training is not
+#   repeated.
 # * To start anew, for example after a change in your `UNet`, set `START_ANEW = True`, run the cell, and set it back.
 #
 # | file in `results/` | what it is | hand it in? |
@@ -890,7 +924,8 @@ else:
     history = {name: [float(value) for value in values] for name, values in history.items()}
     (RESULTS / "history.json").write_text(json.dumps(history))
 done = len(history["lr"])
-print(f"{done} of {record['epochs']} epochs" + (". Run this cell again to go on." if done < record["epochs"] else ""))
+go_on = done < record["epochs"] and (RESULTS / "progress.pth").exists()
+print(f"{done} of {record['epochs']} epochs" + (". Run this cell again to go on." if go_on else ""))
 
 # %% [markdown]
 # **Learning curves.** Three questions to ask of every such picture:
@@ -964,6 +999,10 @@ visualize_predictions(model, loaders.test, device, num_samples=6)
 # | IoU of at least **0.60**, **0.70**, **0.80** and **0.85**, pooled over all pictures, threshold 0.5 | after you hand in |
 #
 # Each of the four steps gives a part of the points. Your own test IoU from above tells you about where you will be.
+#
+# **Which pictures?** They have the size in your `SETTINGS`, and they are of the kind that `[held_out]` in
+# `grader/rubric.toml` names: drawn ones (`synthetic`), unless your course says otherwise. The settings cell near the top
+# prints it. Train on the same kind, or you lose steps.
 #
 # The settings above reach the last step with correct code. If yours do not: look at the learning curves, then at the
 # debugging list near the end.
@@ -1125,8 +1164,9 @@ axes.set_axis_off()
 # and end with the other. The weights depend on the epoch, so this run needs a loop of its own, out of your
 # `train_epoch` and `validate`.
 #
-# Both runs start like those of the loss analysis and join its curves. (The second one ends with the weights of its
-# last epoch, not of its best.) Look at the boundary F1 too: that is what the boundary term is for.
+# Both runs start like those of the loss analysis and join its curves. But the second one differs in more than its loss:
+# it has no weight decay and no plateau scheduler, and it ends with the weights of its last epoch, not of its best.
+# Look at the boundary F1 too: that is what the boundary term is for.
 
 # %%
 def weights_at(epoch, epochs):
@@ -1204,7 +1244,7 @@ def ablation_study(configurations, loaders, device, epochs, seed=42, lr=1e-3):
 
 
 full = {"features": SHORT["features"], "skip": "concat", "batch_norm": True}
-configurations = {
+configurations = {  # take out the configurations whose join you have not written
     "full": full,
     "no skips": {**full, "skip": "none"},
     "add": {**full, "skip": "add"},
@@ -1227,7 +1267,8 @@ results_table(ablation, best={"iou": max, "dice": max, "boundary_f1": max})
 #
 # | symptom | look at | usual cause |
 # |---|---|---|
-# | the loss does not move at all | the gradient norms (`gradient_norms`, Part 2) | `zero_grad` after `backward`; a loss without a gradient; blocks in a plain list |
+# | the loss does not move at all | the gradient norms (`gradient_norms`, Part 2) | `zero_grad` after `backward`; a loss without a gradient; an optimizer with other parameters |
+# | the loss falls, but stays too high | the names in `gradient_norms`: is a block missing? | blocks in a plain list: they are not registered and never learn, only the rest does |
 # | the loss is exactly 0 | which loss it is | `CrossEntropyLoss` on one channel |
 # | the loss falls, the IoU stays 0 | the probabilities: `logits.sigmoid().mean()` | all is background; try Dice, or compare the mask's labels again |
 # | the IoU stays at the share of pet pixels | the predictions | all is pet; the loss or the mask is upside down |
@@ -1285,9 +1326,11 @@ results_table(ablation, best={"iou": max, "dice": max, "boundary_f1": max})
 # %% [markdown]
 # ## Hand in
 #
-# 1. Restart the kernel, run all cells, **save** all three notebooks.
-# 2. Write your name between the quotes and run the cell. It puts notebooks, results and report into one zip
+# 1. Make sure that the training cell says `START_ANEW = False`. With `True`, the next step deletes your trained network.
+# 2. Restart the kernel, run all cells, **save** all three notebooks.
+# 3. Write your name between the quotes and run the cell. It puts notebooks, results and report into one zip
 #    and says what is missing.
+# 4. Hand in this zip, nothing else, on your course's platform.
 
 # %%
 from grader.pack import pack

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import sqlite3
 from types import SimpleNamespace
 
@@ -12,7 +13,8 @@ pytest.importorskip("nbgrader")
 from grader import demo as demos
 from grader.rubric import load_rubric
 
-FULL = {id: task.points for id, task in load_rubric().items() if task.notebook == demos.NOTEBOOK}
+FULL = {id: task.points for id, task in load_rubric().items()}
+WITHOUT_NETWORK = {**FULL, "3.5": 0}
 
 
 @pytest.fixture(scope="module")
@@ -29,19 +31,21 @@ def scores(shown, student):
     return {id: task["score"] for id, task in shown.results[student]["tasks"].items()}
 
 
-def test_eight_students_and_where_things_lie(shown):
-    assert len(shown.results) == 8
+def test_ten_students_and_where_things_lie(shown):
+    assert len(shown.results) == 10
     course = shown.out / "course"
     for what, path in demos.where(course, shown.out / "handins").items():
         assert path.exists(), what
         assert str(path) in shown.text
     assert all(student in shown.text for student in shown.results)
     assert json.loads((course / "report.json").read_text())["isolation"] == shown.report["isolation"]
+    zips = [path for path in (shown.out / "handins").iterdir() if path.suffix == ".zip"]
+    assert len(zips) == 7, "most hand in what `unetlab pack` made"
 
 
-@pytest.mark.parametrize("student", ["ada_perfect", "blaise_other_style"])
-def test_right_work_has_full_marks(shown, student):
-    assert scores(shown, student) == FULL
+@pytest.mark.parametrize("student, marks", [("ada_perfect", FULL), ("blaise_other_style", WITHOUT_NETWORK)])
+def test_right_work_has_full_marks(shown, student, marks):
+    assert scores(shown, student) == marks
 
 
 def test_the_untouched_release_has_nothing(shown):
@@ -49,18 +53,33 @@ def test_the_untouched_release_has_nothing(shown):
 
 
 @pytest.mark.parametrize(
-    "student, task",
+    "student, task, rest",
     [
-        ("carla_swapped_return", "1.1"),
-        ("deniz_odd_sizes", "1.2"),
-        ("fatma_syntax_error", "1.2"),
-        ("gus_endless_loop", "1.2"),
+        ("carla_swapped_return", "1.1", WITHOUT_NETWORK),
+        ("deniz_odd_sizes", "1.2", FULL),
+        ("fatma_syntax_error", "3.1", FULL),
+        ("gus_endless_loop", "1.2", WITHOUT_NETWORK),
+        ("jana_never_zeroes", "3.4", FULL),
     ],
 )
-def test_a_mistake_costs_its_own_task_only(shown, student, task):
+def test_a_mistake_costs_its_own_task_only(shown, student, task, rest):
     got = scores(shown, student)
     assert got[task] < FULL[task]
-    assert {id: got[id] for id in got if id != task} == {id: points for id, points in FULL.items() if id != task}
+    assert {id: got[id] for id in got if id != task} == {id: points for id, points in rest.items() if id != task}
+
+
+def test_a_pickled_model_is_not_opened(shown):
+    assert scores(shown, "ivo_pickled_model") == WITHOUT_NETWORK
+    told = {check["name"]: check["message"] for check in shown.results["ivo_pickled_model"]["tasks"]["3.5"]["checks"]}
+    assert "nothing in it was run" in told["checkpoint_loads_into_your_unet"]
+    assert not (shown.out / "cheated.txt").exists()
+
+
+def test_the_pickled_model_would_have_run_code(tmp_path):
+    """Or the test above would prove nothing."""
+    witness = tmp_path / "cheated.txt"
+    pickle.loads(pickle.dumps(demos._Bomb(str(witness))))
+    assert witness.exists()
 
 
 def test_the_cheat_gets_nothing(shown):
@@ -74,7 +93,7 @@ def test_the_cheat_gets_nothing(shown):
 
 def test_the_attack_works_without_the_wall(shown, tmp_path):
     """Or the test above would prove nothing: the same cell, run as a kernel would, writes and reads."""
-    notebook = next((shown.out / "handins").glob("heidi*")).read_text()
+    notebook = (shown.out / "handins/heidi_cheat/01_unet.ipynb").read_text()
     source = next(
         "".join(cell["source"])
         for cell in json.loads(notebook)["cells"]

@@ -63,8 +63,8 @@ def test_untouched_work_is_told_what_is_open(tmp_path):
     for path in (ROOT / "labs").glob("*.ipynb"):
         shutil.copy(path, tmp_path)
     findings = pack("x", tmp_path).findings
-    assert any("Task 1.1: DoubleConv.forward is not written" in finding for finding in findings)
-    assert any("Task 3.4: train_model is not written" in finding for finding in findings)
+    assert any("Task 1.1 is not written (DoubleConv.__init__, DoubleConv.forward" in finding for finding in findings)
+    assert any("Task 3.4 is not written (calculate_iou, train_epoch, validate, train_model)" in finding for finding in findings)
     assert any("check of Task 2.1, 2.2, 2.3, 2.4 was never run" in finding for finding in findings)
     assert any("written answers still say YOUR ANSWER HERE" in finding for finding in findings)
     assert any("no results/unet.pth yet" in finding for finding in findings)
@@ -97,6 +97,23 @@ def test_the_newest_copy_is_taken_under_the_labs_name(work):
     packed = pack("x", work)
     assert packed.findings == ["Copy of 01_unet.ipynb was taken for 01_unet.ipynb, the newest copy"]
     assert "01_unet.ipynb" in zipfile.ZipFile(packed.path).namelist()
+
+
+def test_a_record_of_no_use_is_told(work):
+    (work / "results/training.json").write_text(json.dumps({"features": FEATURES, "size": 1000, "data": "pets"}))
+    wrong_size, wrong_kind = pack("x", work).findings
+    assert "size 1000 is not between" in wrong_size and "trained on pets pictures, but measured on synthetic" in wrong_kind
+
+
+def test_an_unreadable_newer_copy_does_not_replace_the_notebook(work):
+    (work / "backup 02_skip_connections.ipynb").write_text("")
+    assert pack("x", work).findings == []
+
+
+def test_the_module_alone_can_be_packed(tmp_path):
+    shutil.copy(ROOT / "starter/lab04_student.py", tmp_path)
+    packed = pack("x", tmp_path)
+    assert packed.files == ["lab04_student.py"] and any("no results/unet.pth yet" in finding for finding in packed.findings)
 
 
 def test_broken_notebook_is_told_and_packed(work):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -16,6 +17,8 @@ TOLERANCE = 1e-5  # of a loss, relative to its size or to 1: some 100 roundings 
 SURE = 20.0  # sigmoid(20) is 1 up to 2e-9
 TERMS = {"ce": "cross-entropy", "dice": "your DiceLoss()", "focal": "your FocalLoss()"}  # of CombinedLoss
 OWN = {"dice": "DiceLoss", "focal": "FocalLoss"}
+VALUE_FIRST = "nothing overflows here: mend the value by hand first"
+WANT_LOGITS = "all terms want logits: is there a sigmoid in front of them?"
 SHOWN = 8  # values of a tensor that a message spells out
 
 
@@ -76,10 +79,25 @@ def as_number(came) -> float:
     return expect_number(came, "the loss")
 
 
-def expect_value(came: float, expected: float, working: str = "", what: str = "the loss") -> None:
-    """Mismatch unless the number is the expected one, within float32's precision."""
-    near = abs(came - expected) <= TOLERANCE * max(1.0, abs(expected))
-    expect(near, came=f"{what} is {came:.6g}", expected=f"{expected:.6g}" + (f" = {working}" if working else ""))
+def expect_value(came: float, expected: float, working: str = "", what: str = "the loss", hint: str = "") -> None:
+    """Mismatch unless the number is the expected one, within float32's precision; `hint` where it is not the check's own."""
+    if not _near(came, expected):
+        raise Mismatch(f"{what} is {came:.6g}", f"{expected:.6g}" + (f" = {working}" if working else ""), hint)
+
+
+def _near(came: float, expected: float) -> bool:
+    return abs(came - expected) <= TOLERANCE * max(1.0, abs(expected))
+
+
+def probe(student: Student, name: str, pred: torch.Tensor, target: torch.Tensor) -> float:
+    """The loss of that name, to choose a hint by: NaN where it gives no number, and the message keeps the check's own input."""
+    doing = student.doing
+    try:
+        return value(student.make(name), pred, target)
+    except (Mismatch, StudentError):
+        return math.nan
+    finally:
+        student.doing = doing
 
 
 def alpha_taken(student: Student, target: int) -> float:
@@ -100,7 +118,14 @@ def expect_weighted_sum(student: Student, weights: dict[str, float], loss: Stude
     parts = [(weight, name) for name, weight in weights.items() if weight]
     terms |= {name: value(student.make(OWN[name]), pred, target) for weight, name in parts if name in OWN}
     working = " + ".join(f"{weight:g} · {terms[name]:.6g} ({TERMS[name]})" for weight, name in parts)
-    expect_value(value(loss, pred, target), sum(weight * terms[name] for weight, name in parts), working)
+    came, expected = value(loss, pred, target), sum(weight * terms[name] for weight, name in parts)
+    if not _near(came, expected):
+        squashed = pred.sigmoid()
+        twice = {name: probe(student, OWN[name], squashed, target) for _, name in parts if name in OWN}
+        twice |= {"ce": F.binary_cross_entropy_with_logits(squashed, target).item()}
+        choices = itertools.product(*[(weight * terms[name], weight * twice[name]) for weight, name in parts])
+        hint = WANT_LOGITS if any(_near(came, sum(choice)) for choice in choices) else ""
+        expect_value(came, expected, working, hint=hint)
 
 
 def expect_number_with_gradient(loss: StudentModule, pred: torch.Tensor, target: torch.Tensor) -> None:

@@ -39,7 +39,7 @@ def test_gradient_reaches_every_parameter(student):
 
 
 def test_one_3x3_convolution(student):
-    """There is one convolution, 3×3, from decoder_channels + skip_channels channels to decoder_channels.
+    """There is one 3×3 convolution over both, and it gives decoder_channels channels.
 
     Hint: Algorithm 5 joins first and convolves once. Is the layer made in __init__ and kept in self?
     """
