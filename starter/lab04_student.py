@@ -517,7 +517,10 @@ class Progress:
         self.parts = parts
 
     def load(self, history, best):
-        """The (history, best) of the saved run, whose parts go on where they were; those given where none is saved."""
+        """The (history, best) of the saved run, whose parts go on where they were; those given where none is saved.
+
+        history: dict of lists of numbers. best: dict of numbers and tensors, the best weights among them.
+        """
         if self.path is None or not self.path.exists():
             return history, best
         saved = torch.load(self.path, map_location="cpu", weights_only=True)
@@ -527,7 +530,7 @@ class Progress:
         return saved["history"], saved["best"]
 
     def save(self, history, best):
-        """Keep the run as it is now."""
+        """Keep the run as it is now; history and best as in `load`."""
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             states = {name: part.state_dict() for name, part in self.parts.items()}

@@ -126,8 +126,7 @@ def calculate_iou(pred, target, threshold=0.5):
 
 
 @pytest.mark.parametrize("record", [
-    "model.calls = [{}] * 10**5 * 4", "model.calls = [{'batch': 'x' * 2000}] * 10**4", "model.calls = {'batch': 1}",
-    "model.state_dict = lambda: {str(n): torch.ones(1) for n in range(2 * 10**4)}",
+    "model.calls = [{}] * 10**5", "model.calls = [{'batch': 'x' * 2000}] * 10**4", "model.calls = {'batch': 1}",
     "model.state_dict = lambda: {'conv.weight': torch.zeros(1).expand(10**11)}",
     "model.named_parameters = lambda: iter(int, 1)",
 ])
