@@ -53,7 +53,10 @@ def grade_class(
     if strays:
         say(f"no hand-ins, passed over (hand in .ipynb or .py): {', '.join(strays)}")
     for handin in collected:
-        hand_over(handin, course)
+        try:
+            hand_over(handin, course)
+        except OSError as error:  # whatever is odd about this one, the others go on
+            handin.slip.problem = f"could not be copied into the course ({report.plain(error, 120)}); look at the files"
     say(f"judging {len(collected)} hand-ins")
     results = judge_class(collected, course, jobs, device, insecure, progress)
     for handin in collected:

@@ -16,6 +16,7 @@ from .student import Experiment
 RESULTS = "results"  # the notebooks' folder for what training gives
 CHECKPOINT = "unet.pth"
 RECORD = "training.json"  # how the network was built and trained; the judge needs `features` and `size`
+RECORD_LIMIT = 64 * 2**10  # bytes
 SMALLEST, LARGEST = 32, 256  # sides of pictures on which a network is measured, in pixels
 KINDS = (".pth", ".pt", ".ckpt")
 NOT_THE_NETWORK = re.compile(r"progress|optimi[sz]er|scheduler|histor", re.IGNORECASE)
@@ -32,17 +33,17 @@ def experiment_of(files: list, notes: list[str]) -> Experiment:
         return Experiment()
     chosen = min(checkpoints, key=lambda file: (file.name.name != CHECKPOINT, "best" not in file.name.name, str(file.name)))
     if len(checkpoints) > 1:
-        notes.append(f"{len(checkpoints)} checkpoints were handed in; {chosen.name} was judged")
+        notes.append(plain(f"{len(checkpoints)} checkpoints were handed in; {chosen.name} was judged"))
     limit = checkpoint_limit()
     try:
         content = chosen.content()
     except Unreadable as problem:
         return Experiment(problem=str(problem).replace("clear its outputs", "save the state_dict alone"))
     if not content:
-        return Experiment(problem=f"{chosen.name}: the file is empty; save the weights again")
+        return Experiment(problem=plain(f"{chosen.name}: the file is empty; save the weights again"))
     if len(content) > limit * 2**20:
         size = len(content) / 2**20
-        return Experiment(problem=f"{chosen.name}: {size:.0f} MB, of which {limit} are taken; save the state_dict alone")
+        return Experiment(problem=plain(f"{chosen.name}: {size:.0f} MB, of which {limit} are taken; save the state_dict alone"))
     return Experiment(content, **_record(files, notes))
 
 
@@ -78,7 +79,10 @@ def _record(files: list, notes: list[str]) -> dict:
     said: dict = {}
     for file in [file for file in files if file.name.name == RECORD]:
         try:
-            record = json.loads(file.content())
+            content = file.content()
+            if len(content) > RECORD_LIMIT:
+                raise ValueError(f"{len(content):,} bytes, where a record has a few hundred")
+            record = json.loads(content)
             features, size = record["features"], record.get("size")
             if not (1 <= len(features) <= 8 and all(type(width) is int and 1 <= width <= 1024 for width in features)):
                 raise ValueError(f"features is {str(features)[:80]}, not a list of 1 to 8 numbers of channels")

@@ -24,7 +24,7 @@ from . import report
 from .experiment import KINDS, checkpoint_limit, is_experiment
 from .reading import FILE_LIMIT, Unreadable, too_large
 from .rubric import assignment, load_rubric, notebooks
-from .submissions import File, Submission
+from .submissions import SUBMISSION_LIMIT, File, Submission
 
 KIT = Path(__file__).resolve().parent.parent
 SLIP = "unetlab.json"
@@ -98,12 +98,14 @@ def hand_over(handin: Handin, course: Path) -> None:
     unreadable = {}
     for name, file in chosen.items():
         unreadable[name] = _copy(file, target / f"{name}.ipynb")
-    others = [*handin.submission.files, *handin.submission.others]
-    for file in others:
+    taken = 0
+    for file in [*handin.submission.files, *handin.submission.others]:
         if reason := _why_not_taken(file):
             handin.notes.append(reason)
-        elif is_kept(file.name):
-            _copy_other(handin, file, target)
+        elif is_kept(file.name) and taken <= SUBMISSION_LIMIT:
+            taken += _copy_other(handin, file, target)
+    if taken > SUBMISSION_LIMIT:
+        handin.notes.append(f"more than {SUBMISSION_LIMIT >> 20} MB in all; the rest was left behind")
     _stand_in(handin, target, {name: unreadable.get(name) for name in sorted(notebooks()) if unreadable.get(name, "-")})
     _forget_the_place(handin)
     with _disk(target):
@@ -124,7 +126,10 @@ def is_kept(name: PurePosixPath) -> bool:
     """Whether a file that is no notebook goes into the course."""
     # Their timestamp would set the lateness, their slip what is judged.
     kind = name.suffix.lower()
-    return kind in KEPT and name.name not in ("timestamp.txt", SLIP) and (kind not in KINDS or is_experiment(name.name))
+    folders = {PurePosixPath(part).suffix.lower() for part in name.parts[:-1]}
+    if {"timestamp.txt", SLIP} & set(name.parts) or folders & {".ipynb", ".py"}:
+        return False  # a folder in the place of a file that others must find
+    return kind in KEPT and (kind not in KINDS or is_experiment(name.name))
 
 
 def _why_not_taken(file: File) -> str:
@@ -138,13 +143,14 @@ def _why_not_taken(file: File) -> str:
     return ""
 
 
-def _copy_other(handin: Handin, file: File, target: Path) -> None:
-    """Copy what is no notebook; of a checkpoint that stays behind the judge is told why."""
+def _copy_other(handin: Handin, file: File, target: Path) -> int:
+    """Copy what is no notebook, and return its bytes; of a checkpoint that stays behind the judge is told why."""
     limit = checkpoint_limit() if is_experiment(file.name.name) else FILE_LIMIT >> 20
     reason = _copy(file, target / file.name, limit)
     if reason and is_experiment(file.name.name):
         handin.slip.left_out[str(file.name)] = reason.replace(file.shown, str(file.name))
     handin.notes.extend([reason] * bool(reason))
+    return 0 if reason else (target / file.name).stat().st_size
 
 
 def _copy(file: File, place: Path, limit_mb: float = FILE_LIMIT >> 20) -> str:
@@ -231,7 +237,7 @@ def _stand_in(handin: Handin, target: Path, missing: dict[str, str | None]) -> N
 
     `missing` has for each why it could not be read, or None where it was not handed in.
     """
-    modules = sorted(target.rglob("*.py"))
+    modules = sorted(path for path in target.rglob("*.py") if path.is_file())
     if not modules and len(missing) == len(notebooks()):
         handin.slip.problem = _why_unreadable(handin.submission)
     names = ", ".join(path.name for path in modules)

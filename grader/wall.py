@@ -24,6 +24,7 @@ from .definitions import Source
 from .rubric import Limits
 from .student import JudgeFault, NoAnswer, StudentError
 
+REAP_SECONDS = 300  # for removing what a child left, which may be millions of files
 START_SECONDS = 120  # for importing torch in the warm process, on a slow disk
 
 
@@ -62,7 +63,7 @@ class Zygote:
     def reap(self, child: dict) -> dict:
         """End a child; how it ended."""
         with self.lock:
-            return self._exchange({"reap": child["pid"], "scratch": child["scratch"]}, 30)
+            return self._exchange({"reap": child["pid"], "scratch": child["scratch"]}, REAP_SECONDS)
 
     def close(self) -> None:
         """End the warm process and, with it, every child."""

@@ -10,7 +10,8 @@ import torch
 from data_utils import DATA_VARIABLE, OxfordPets, SyntheticPets
 from grader.rubric import held_out
 
-SEED = 7_340_912  # change it each year
+# 128 bits, since a submission may draw pictures too and could try short seeds until they match. Change it each year.
+SEED = 0x5671026a654b085a2f0c0bba9f0d4bd8
 
 
 FEWEST = 24  # pictures, however large: fewer would make the mark a matter of luck
@@ -32,7 +33,7 @@ def held_out_pictures(size: int | None = None) -> tuple[torch.Tensor, torch.Tens
         chosen = range(count)
     elif wanted["data"] == "pets":
         pictures = OxfordPets(os.environ.get(DATA_VARIABLE, "data"), "test", size)
-        order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(SEED))
+        order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(SEED % 2**63))
         chosen = order[:count].tolist()
     else:
         raise ValueError(f'[held_out] data is "synthetic" or "pets" in grader/rubric.toml, not {wanted["data"]!r}')

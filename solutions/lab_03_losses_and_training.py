@@ -42,7 +42,7 @@ REPO_URL = ""  # only for Google Colab: the address of your course's repository
 
 def find_lab_files():
     """Return the folder that holds data_utils.py: this folder, one above it, or on Colab a clone of REPO_URL."""
-    here, clone = Path.cwd(), Path.cwd() / "unetlab"
+    here, clone = Path.cwd(), Path("/content/unetlab" if "google.colab" in sys.modules else "unetlab").absolute()
     for folder in [here, *here.parents, clone]:
         if (folder / "data_utils.py").exists():
             return folder
@@ -750,8 +750,10 @@ for name, logits, truth in [("found both", [[2.0, 0.3], [-2.0, -2.0]], target),
 # %% [markdown]
 # Now the loop, on eight pictures only. A network that cannot learn eight pictures by heart has a bug somewhere, and
 # you find it in seconds instead of hours. You should see a training loss that falls, and a best IoU above 0.7.
-# The second line measures the network that `train_model` left you with. Its two numbers must be equal. If they differ,
-# you do not have the weights of the best epoch.
+#
+# Then a copy of the network trains with a minus before the loss, so it gets worse, and its best epoch is an early one.
+# The second line measures what `train_model` left. Its two numbers must be equal. If they differ, you do not have the
+# weights of the best epoch.
 
 # %%
 torch.manual_seed(SEED)
@@ -760,8 +762,12 @@ eight = [(images, masks)]  # one batch: a list is a loader too
 model = UNet(features=[8, 16])
 history = train_model(model, eight, eight, epochs=60, lr=5e-3, device=device)
 print(f"loss {history['train_loss'][0]:.3f} → {history['train_loss'][-1]:.3f}, best IoU {max(history['val_iou']):.3f}")
-again = validate(model, eight, CombinedLoss(), device)[1]
-print(f"IoU measured again {again:.4f}, best of the history {max(history['val_iou']):.4f}")
+
+spoilt = copy.deepcopy(model)
+worse = train_model(spoilt, eight, eight, epochs=10, lr=5e-3, device=device,
+                    criterion=lambda pred, target: -CombinedLoss()(pred, target))
+left = validate(spoilt, eight, CombinedLoss(), device)[1]
+print(f"last IoU {worse['val_iou'][-1]:.3f}; best IoU {max(worse['val_iou']):.3f}, IoU of what is left {left:.3f}")
 show_predictions(images, masks, model(images).detach(), count=6)
 
 # %% check="3.4"

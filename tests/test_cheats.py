@@ -191,3 +191,69 @@ def test_members_that_leave_the_zip_stay_out_and_no_slip_is_forged(tmp_path):
     assert not [path for path in new if "evil" in path.name or path.is_symlink() or path.name == "timestamp.txt"]
     (slip,) = [path for path in new if path.name == "unetlab.json"]
     assert read_slip(slip.parent).problem == "" and "forged" not in slip.read_text()
+
+
+CONSTANT_NORMS = """
+def gradient_norms(model, images, masks, criterion):
+    return {name: float("idle" not in name and parameter.requires_grad) for name, parameter in model.named_parameters()}
+
+
+def analyze_skip_connections(models, images, masks, criterion):
+    ones = ("forward_ms", "backward_ms", "peak_memory_mb", "first_encoder_grad", "last_decoder_grad")
+    count = lambda model: sum(parameter.numel() for parameter in model.parameters())
+    return [{"name": name, "parameters": count(model), **dict.fromkeys(ones, 1.0)} for name, model in models.items()]
+"""
+
+
+def test_one_number_for_every_norm_loses_both_measurements(judge):
+    result = graded(judge, ["2.4"], RIGHT + CONSTANT_NORMS)
+    assert {"norms_equal_those_of_one_backward_pass", "rows_hold_the_gradients_of_both_ends"} <= failed(result, "2.4").keys()
+
+
+def test_terms_that_are_zero_show_nothing_of_their_sum(judge):
+    zero = "\n\nclass {name}(nn.Module):\n    def __init__(self, *a, **k):\n        super().__init__()\n" \
+           "    def forward(self, pred, target):\n        return pred.sum() * 0\n"
+    alone = replaced(("terms = {\"ce\"", "target = target; terms = {\"ce\""), (
+        "sum(weight * terms[name](pred, target) for name, weight in self.weights.items() if weight)",
+        'self.weights.get("ce", 0) * F.binary_cross_entropy_with_logits(pred, target)'))
+    result = graded(judge, ["3.3"], alone + zero.format(name="DiceLoss") + zero.format(name="FocalLoss"))
+    assert result["score"] < result["max_score"] / 2, failed(result, "3.3")
+
+
+def test_one_convolution_is_no_forward_pass(judge):
+    hollow = RIGHT + "\n\nclass UNet(nn.Conv2d):\n    def __init__(self, in_channels=3, out_channels=1, features=(1,), **_):\n" \
+                     "        super().__init__(in_channels, out_channels, 3, padding=1)\n"
+    judge.tasks = select(["1.3", "1.4"])
+    file = File("lab04_student.py", PurePosixPath("lab04_student.py"), hollow.encode)
+    result = judge.grade(Submission(Path("ada"), "ada", [file], [], []))
+    assert result["tasks"]["1.4"]["score"] is None and any("too little of what it runs was built" in note for note in result["notes"])
+
+
+def test_an_odd_answer_fails_its_check_and_leaves_nothing_ungraded(judge):
+    source = replaced(("        self.weights = dict(weights)", '        weights["ce"] = torch.ones(2); self.weights = {"ce": 0.5, "dice": 0.5}'))
+    result = graded(judge, ["3.3"], source)
+    assert "weights_stay_unchanged" in failed(result, "3.3")
+
+
+@pytest.mark.parametrize("odd", ["02_skip_connections.ipynb/x.py", "unetlab.json/x.py", "a.py/x.csv", "timestamp.txt/x.py"])
+def test_folders_in_the_place_of_files_harm_nobody(tmp_path, odd):
+    folder = tmp_path / "class/ada"
+    (folder / odd).parent.mkdir(parents=True)
+    (folder / odd).write_text("x = 1")
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("class DoubleConv: pass")]), folder / "01_unet.ipynb")
+    (handin,) = collect(tmp_path / "class", tmp_path / "course")
+    hand_over(handin, tmp_path / "course")
+    assert (submitted(tmp_path / "course", handin) / "01_unet.ipynb").is_file()
+
+
+def test_a_zip_that_swells_is_left_behind_in_part(tmp_path, monkeypatch):
+    monkeypatch.setattr("grader.handover.SUBMISSION_LIMIT", 3 * 2**20)
+    (tmp_path / "class").mkdir()
+    with zipfile.ZipFile(tmp_path / "class/ada.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("01_unet.ipynb", nbformat.writes(nbformat.v4.new_notebook()))
+        for number in range(10):
+            archive.writestr(f"data_{number}.csv", bytes(2**20))
+    (handin,) = collect(tmp_path / "class", tmp_path / "course")
+    hand_over(handin, tmp_path / "course")
+    copied = sum(path.stat().st_size for path in submitted(tmp_path / "course", handin).glob("*.csv"))
+    assert copied <= 4 * 2**20 and any("the rest was left behind" in note for note in handin.notes)

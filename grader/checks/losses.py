@@ -117,6 +117,7 @@ def expect_weighted_sum(student: Student, weights: dict[str, float], loss: Stude
     terms = {"ce": F.binary_cross_entropy_with_logits(pred, target).item()}
     parts = [(weight, name) for name, weight in weights.items() if weight]
     terms |= {name: value(student.make(OWN[name]), pred, target) for weight, name in parts if name in OWN}
+    _expect_terms(terms)
     working = " + ".join(f"{weight:g} · {terms[name]:.6g} ({TERMS[name]})" for weight, name in parts)
     came, expected = value(loss, pred, target), sum(weight * terms[name] for weight, name in parts)
     if not _near(came, expected):
@@ -126,6 +127,15 @@ def expect_weighted_sum(student: Student, weights: dict[str, float], loss: Stude
         choices = itertools.product(*[(weight * terms[name], weight * twice[name]) for weight, name in parts])
         hint = WANT_LOGITS if any(_near(came, sum(choice)) for choice in choices) else ""
         expect_value(came, expected, working, hint=hint)
+
+
+def _expect_terms(terms: dict[str, float]) -> None:
+    """Mismatch where terms are zero or alike: such a sum would be right whatever is added (the reference's terms then decide)."""
+    values = sorted(terms.values())
+    alike = any(abs(a - b) < 1e-6 for a, b in itertools.pairwise(values))
+    if alike or values[0] <= 1e-6:
+        shown = ", ".join(f"{TERMS[name]} {number:.4g}" for name, number in terms.items())
+        raise Mismatch(f"terms that are zero or alike: {shown}", "terms above zero that differ; mend DiceLoss and FocalLoss first")
 
 
 def expect_number_with_gradient(loss: StudentModule, pred: torch.Tensor, target: torch.Tensor) -> None:
