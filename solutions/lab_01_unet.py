@@ -37,8 +37,8 @@ REPO_URL = ""  # only for Google Colab: the address of your course's repository
 
 def find_lab_files():
     """Return the folder that holds data_utils.py: this folder, one above it, or on Colab a clone of REPO_URL."""
-    here, clone = Path.cwd(), Path("/content/unetlab" if "google.colab" in sys.modules else "unetlab").absolute()
-    for folder in [here, *here.parents, clone]:
+    here, clone = Path.cwd(), Path.cwd() / "unetlab"
+    for folder in [here, *here.parents, clone, Path("/content/unetlab")]:  # the last: Colab, after a change of folder
         if (folder / "data_utils.py").exists():
             return folder
     try:
