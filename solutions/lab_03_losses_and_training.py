@@ -567,9 +567,13 @@ class Progress:
         """
         if self.path is None or not self.path.exists():
             return history, best
-        saved = torch.load(self.path, map_location="cpu", weights_only=True)
-        for name, part in self.parts.items():
-            part.load_state_dict(saved[name])
+        try:
+            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            for name, part in self.parts.items():
+                part.load_state_dict(saved[name])
+        except Exception as error:  # no checkpoint, one of another network, or with more than tensors in it: torch raises many kinds
+            cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ValueError(f"{self.path} cannot be gone on from ({cause}). Delete it to start anew.") from None
         print(f"going on after epoch {len(saved['history']['lr'])} from {self.path}; delete the file to start anew")
         return saved["history"], saved["best"]
 
