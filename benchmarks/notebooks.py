@@ -1,6 +1,6 @@
 """The instructor's three notebooks from top to bottom in quick mode: seconds, and how good the trained network is.
 
-    python benchmarks/notebooks.py
+    python benchmarks/notebooks.py [FOLDER]     (FOLDER: where the notebooks with their outputs go, to be looked at)
 
 The peer is the lab's own promise: five minutes on two cores, validation IoU 0.85.
 """
@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import nbformat
 
 from tests.kernel import lay_out, run
 
@@ -31,6 +33,8 @@ def main() -> None:
             ran = run(notebook, Path(folder) / "labs")
             seconds[name] = time.perf_counter() - started
             errors = [f"{o.ename}: {o.evalue}" for cell in ran.cells for o in cell.get("outputs", []) if o.output_type == "error"]
+            if len(sys.argv) > 1:
+                nbformat.write(ran, Path(sys.argv[1]) / f"{name}.ipynb")
             print(f"{name:<24}{seconds[name]:6.0f} s  {errors or 'ran to the end'}", flush=True)
         history = json.loads((Path(folder) / "labs/results/history.json").read_text())
     best = max(history.get("history", history)["val_iou"])
