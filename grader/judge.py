@@ -94,7 +94,7 @@ class Judge:
                 try:
                     handed_in = experiment if task.experiment else Experiment()
                     marks[task.id] = self._mark(task, sources, zygote, failed, wrong_layout, notes, handed_in)
-                    if hollow and any("left out" in note and note.startswith(f"{task.id}:") for note in notes):
+                    if hollow and marks[task.id].get("left_out"):
                         notes.append(f"{task.id} is ungraded: too little of what it runs was built; read the code by hand")
                         marks[task.id] = _ungraded(task, "too little of what it runs was built")
                 except CheckFault as fault:
@@ -230,6 +230,7 @@ def _marked(task: Task, outcomes: list[Outcome], notes: list[str]) -> dict:
         "score": math.floor(score * 100 + 0.5) / 100,
         "max_score": task.points,
         "carried_forward": False,
+        "left_out": [outcome.check.name for outcome in outcomes if outcome.passed is None],
         "checks": [_check_result(outcome) for outcome in judged],
     }
 
