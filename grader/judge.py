@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_compl
 import torch
 
 from . import sandbox
-from .definitions import DEFINITIONS, Source
+from .definitions import DEFINITIONS
 from .reading import Unreadable
 from .rubric import Task, load_rubric, select
 from .runner import Check, CheckFault, Outcome, checks_of, rule_and_hint, run_check
