@@ -22,7 +22,7 @@ ALTERNATIVES = [
 ]
 # Tasks whose code can be felt in each other's checks. That a loss is not felt in the training loop's, errors carried forward, is
 # tried on a sample: every loss would be trained with twice.
-GROUPS = [("1.1", "1.2", "1.3", "1.4"), ("2.1", "2.2", "2.3", "2.4"), ("3.1", "3.2", "3.3"), ("3.4",)]
+GROUPS = [("1.1", "1.2", "1.3", "1.4"), ("2.1", "2.2", "2.3"), ("2.4",), ("3.1", "3.2", "3.3"), ("3.4",)]
 NEEDED = {("3.4",): ("3.1", "3.2", "3.3")}
 TRAINED_NETWORK = Experiment((TRAINED / "unet.pth").read_bytes(), tuple(RECIPE["features"]), RECIPE["size"])
 CODE_TASKS = [task.id for task in load_rubric().values() if not task.experiment]
@@ -107,8 +107,8 @@ def test_wrong_variant_loses_marks_in_its_own_task_alone(wrong, wrong_results):
 
 
 def test_parts_do_not_cost_each_other():
-    """The first and the last variant of every task, marked in all of them."""
-    chosen = {wrong.name: wrong for order in (WRONG, reversed(WRONG)) for wrong in {w.task: w for w in order}.values()}
+    """One variant of every task, marked in all of them."""
+    chosen = {wrong.task: wrong for wrong in WRONG}
     for result in grade_all([_submission(wrong) for wrong in chosen.values()], jobs=2, only=CODE_TASKS):
         lost = {task for task, mark in result["tasks"].items() if mark["score"] != mark["max_score"]}
         assert lost == {result["student"].partition("-")[0]}
