@@ -34,16 +34,14 @@ def experiment_of(files: list, notes: list[str]) -> Experiment:
     chosen = min(checkpoints, key=lambda file: (file.name.name != CHECKPOINT, "best" not in file.name.name, str(file.name)))
     if len(checkpoints) > 1:
         notes.append(plain(f"{len(checkpoints)} checkpoints were handed in; {chosen.name} was judged"))
-    limit = checkpoint_limit()
     try:
         content = chosen.content()
     except Unreadable as problem:
         return Experiment(problem=str(problem).replace("clear its outputs", "save the state_dict alone"))
     if not content:
         return Experiment(problem=plain(f"{chosen.name}: the file is empty; save the weights again"))
-    if len(content) > limit * 2**20:
-        size = len(content) / 2**20
-        return Experiment(problem=plain(f"{chosen.name}: {size:.0f} MB, of which {limit} are taken; save the state_dict alone"))
+    if len(content) > checkpoint_limit() * 2**20:
+        return Experiment(problem=plain(over_limit(chosen.name, len(content), checkpoint_limit())))
     return Experiment(content, **_record(files, notes))
 
 
@@ -62,15 +60,20 @@ def checkpoint_limit() -> int:
     return max(task.limits.checkpoint_mb for task in load_rubric().values())
 
 
+def over_limit(name: object, size: int, limit: float) -> str:
+    """What is said of a file of `size` bytes where `limit` megabytes are taken."""
+    return f"{name}: {size / 2**20:.0f} MB, of which {limit:g} are taken; save the state_dict alone"
+
+
 class _Here:
     def __init__(self, path: Path):
         self.name = path
 
     def content(self) -> bytes:
         """The bytes; Unreadable for a file that is too large to be handed in."""
-        if self.name.stat().st_size > checkpoint_limit() * 2**20:
-            size = self.name.stat().st_size / 2**20
-            raise Unreadable(f"{self.name.name}: {size:.0f} MB, of which {checkpoint_limit()} are taken; save the state_dict alone")
+        size = self.name.stat().st_size
+        if size > checkpoint_limit() * 2**20:
+            raise Unreadable(over_limit(self.name.name, size, checkpoint_limit()))
         return self.name.read_bytes()
 
 

@@ -21,7 +21,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from . import report
-from .experiment import KINDS, checkpoint_limit, is_experiment
+from .experiment import KINDS, checkpoint_limit, is_experiment, over_limit
 from .reading import FILE_LIMIT, Unreadable, too_large
 from .rubric import assignment, load_rubric, notebooks
 from .submissions import SUBMISSION_LIMIT, File, Submission
@@ -158,7 +158,7 @@ def _copy(file: File, place: Path, limit_mb: float = FILE_LIMIT >> 20) -> str:
     try:
         content = file.content()
         if len(content) > limit_mb * 2**20:
-            return f"{file.name}: {len(content) / 2**20:.0f} MB, of which {limit_mb:g} are taken; save the state_dict alone"
+            return over_limit(file.name, len(content), limit_mb)
         with _disk(place):
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)
