@@ -18,7 +18,7 @@ from nbgrader.plugins import CsvExportPlugin
 from sqlalchemy.exc import SAWarning
 from traitlets.config import PyFileConfigLoader
 
-from . import report, sandbox
+from . import cards, report, sandbox
 from .handover import CourseError, Handin, hand_over, submission_in, submitted, without_folder
 from .journal import Journal, is_final, set_aside, submission_key, ungraded
 from .judge import grade_all
@@ -56,7 +56,7 @@ def grade_class(
         try:
             hand_over(handin, course)
         except OSError as error:  # whatever is odd about this one, the others go on
-            handin.slip.problem = f"could not be copied into the course ({report.plain(error, 120)}); look at the files"
+            handin.slip.problem = f"could not be copied into the course ({cards.plain(error, 120)}); look at the files"
     say(f"judging {len(collected)} hand-ins")
     results = judge_class(collected, course, jobs, device, insecure, progress)
     for handin in collected:

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 import nbformat
 from nbformat import NotebookNode
 
-from . import report
+from . import cards
 from .experiment import KINDS, checkpoint_limit, is_experiment, over_limit
 from .reading import FILE_LIMIT, Unreadable, too_large
 from .rubric import assignment, load_rubric, notebooks
@@ -165,7 +165,7 @@ def _copy(file: File, place: Path, limit_mb: float = FILE_LIMIT >> 20) -> str:
     except Unreadable as problem:
         return str(problem)
     except (OSError, ValueError) as error:  # a name that this disk does not take, or one in the place of another
-        return f"{report.plain(file.name, 200)}: passed over, the name cannot be used here ({report.plain(error, 80)})"
+        return f"{cards.plain(file.name, 200)}: passed over, the name cannot be used here ({cards.plain(error, 80)})"
     return ""
 
 
@@ -249,7 +249,7 @@ def _stand_in(handin: Handin, target: Path, missing: dict[str, str | None]) -> N
         handin.notes.extend(text for name, text in said.items() if text not in handin.notes)
     for name, reason in missing.items():
         handin.slip.stand_ins[name] = reason or handin.problem
-        cells = [nbformat.v4.new_markdown_cell(f"**{report.plain(said[name])}**"), *map(_shown, modules)]
+        cells = [nbformat.v4.new_markdown_cell(f"**{cards.plain(said[name])}**"), *map(_shown, modules)]
         with _disk(target):
             nbformat.write(nbformat.v4.new_notebook(cells=cells), target / f"{name}.ipynb")
 
@@ -262,7 +262,7 @@ def not_handed_in(notebook: str) -> str:
 def _shown(module: Path) -> NotebookNode:
     # Shown, not run, and as HTML: in a code cell it would be taken for a task's cell.
     text = html.escape(module.read_text(encoding="utf-8", errors="replace"))
-    return nbformat.v4.new_markdown_cell(f"{report.plain(module.name)}\n\n<pre>\n{report.CONTROL.sub('', text)}\n</pre>")
+    return nbformat.v4.new_markdown_cell(f"{cards.plain(module.name)}\n\n<pre>\n{cards.CONTROL.sub('', text)}\n</pre>")
 
 
 def _why_unreadable(submission: Submission) -> str:

@@ -21,7 +21,7 @@ from nbgrader.preprocessors import GetGrades, SaveAutoGrades
 from nbgrader.utils import compute_checksum, is_grade, is_solution
 from traitlets import Bool, Unicode
 
-from . import report
+from . import cards
 from .defuse import DefuseHtml, strip
 from .handover import documents, not_handed_in, read_slip, released_path, without_folder
 from .journal import Journal, is_final, judge_once, submission_key, ungraded
@@ -61,7 +61,7 @@ class LenientNotebookExporter(NotebookExporter):
                 kept = {"unreadable": without_folder(reason, path.parent)}
                 notes = [reason]
         if "unreadable" in kept:
-            said = f"**This notebook could not be read.** {report.plain(kept['unreadable'])}"
+            said = f"**This notebook could not be read.** {cards.plain(kept['unreadable'])}"
             said += "\n\nBelow is the released notebook instead."
             nb = self._released_below(resources["nbgrader"], [nbformat.v4.new_markdown_cell(said)])
         nb.metadata = NotebookNode(unetlab={**kept, "notes": [without_folder(note, path.parent) for note in notes]})
@@ -131,7 +131,7 @@ class JudgeGrades(SaveAutoGrades):
         outcome = self._outcome(tasks[0])
         set_grade(self._find("grade", cell), outcome)
         self.gradebook.db.commit()
-        card = {"text/html": report.card_html(tasks[0], outcome), "text/plain": report.comment_text(tasks[0], outcome)}
+        card = {"text/html": cards.card_html(tasks[0], outcome), "text/plain": cards.comment_text(tasks[0], outcome)}
         cell.outputs = [nbformat.v4.new_output("display_data", data=card)]
         cell.execution_count = None
 
@@ -152,7 +152,7 @@ class JudgeGrades(SaveAutoGrades):
         if cell.metadata["nbgrader"]["grade_id"] in self.kept.get("beside", []):
             return "The cell is as it was handed out, but something was written in a cell beside it."
         if self.documents:
-            names = ", ".join(report.plain(name, 80) for name in self.documents[:5])
+            names = ", ".join(cards.plain(name, 80) for name in self.documents[:5])
             return f"The cell is as it was handed out; handed in beside the notebooks: {names}."
         return ""
 
@@ -160,14 +160,14 @@ class JudgeGrades(SaveAutoGrades):
         source = self._find_source(cell)
         tasks = sorted(set(TASK.findall(source)))
         untouched = cell.metadata.nbgrader.get("checksum") == compute_checksum(cell)
-        parts = [report.comment_text(task, self._outcome(task)) for task in tasks]
+        parts = [cards.comment_text(task, self._outcome(task)) for task in tasks]
         if untouched and "stand_in" in self.kept and "unreadable" not in self.kept:
             parts += [] if tasks else [self._why_open(cell) or not_handed_in(self.notebook_id).split(". ")[0] + "."]
         elif untouched:
             said = "No response: the cell is as it was handed out."
             parts = [said if tasks else self._why_open(cell) or said, *parts]
         if self.notes_to_show:
-            shown = "\n".join(f"- `{report.plain(note)}`" for note in self.notes_to_show)
+            shown = "\n".join(f"- `{cards.plain(note)}`" for note in self.notes_to_show)
             parts.insert(0, f"Notes on this hand-in:\n\n{shown}")
             self.notes_to_show = []
         self._find("comment", cell).auto_comment = "\n\n".join(parts) or None
@@ -179,7 +179,7 @@ class JudgeGrades(SaveAutoGrades):
 
     def _name_documents(self, nb: NotebookNode) -> None:
         """Above each answer that a person marks, the documents that came along, as links that formgrader follows."""
-        texts = [report.plain(name, 80).translate(report.BRACKETS) for name in self.documents[:20]]
+        texts = [cards.plain(name, 80).translate(cards.BRACKETS) for name in self.documents[:20]]
         links = ", ".join(f"[{text}]({quote(name)})" for text, name in zip(texts, self.documents))
         places = [i for i, cell in enumerate(nb.cells) if is_grade(cell) and is_solution(cell)]
         for place in reversed(places if links else []):
