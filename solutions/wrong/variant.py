@@ -12,8 +12,10 @@ from solutions.reference import HERE, MARKS
 
 @dataclass(frozen=True)
 class Wrong:
-    """One mistake, as edits of the reference's cells of `task`.
+    """One mistake, as edits of the reference's cells of `task`, and what to say of it.
 
+    `misconception` is the belief behind it, for instructors. `title` and `hint` are for the student: the title completes
+    "a solution in which …", the hint leads on without giving the answer away.
     An edit is (old, new). `old` is either text that occurs exactly once in those cells, or `"class Name"` / `"def name"`:
     then the whole top-level definition is replaced. Lines after the first are indented as the line where `old` begins.
     """
@@ -21,6 +23,8 @@ class Wrong:
     task: str
     name: str
     misconception: str
+    title: str
+    hint: str
     edits: tuple[tuple[str, str], ...]
 
 
