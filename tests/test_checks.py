@@ -42,7 +42,7 @@ def wrong_results():
     results = {}
     for group in GROUPS:
         submissions = [_submission(wrong) for wrong in WRONG if wrong.task in group]
-        results |= {result["student"]: result for result in grade_all(submissions, jobs=2, only=[*group, *NEEDED.get(group, ())])}
+        results |= {result["student"]: result for result in grade_all(submissions, only=[*group, *NEEDED.get(group, ())])}
     return results
 
 
@@ -59,7 +59,7 @@ def alternative_results():
         if part == "part_3":  # either the losses or the training are written in another way; the rest is the reference's
             submissions = [module(reference_source() + "\n\n" + path.read_text(), path.stem) for path in paths]
         assert len(submissions) == len(paths)
-        results |= {Path(result["path"]).stem: result for result in grade_all(submissions, jobs=2, only=tasks_of(part))}
+        results |= {Path(result["path"]).stem: result for result in grade_all(submissions, only=tasks_of(part))}
     return results
 
 
@@ -109,7 +109,7 @@ def test_wrong_variant_loses_marks_in_its_own_task_alone(wrong, wrong_results):
 def test_parts_do_not_cost_each_other():
     """One variant of every task, marked in all of them."""
     chosen = {wrong.task: wrong for wrong in WRONG}
-    for result in grade_all([_submission(wrong) for wrong in chosen.values()], jobs=2, only=CODE_TASKS):
+    for result in grade_all([_submission(wrong) for wrong in chosen.values()], only=CODE_TASKS):
         lost = {task for task, mark in result["tasks"].items() if mark["score"] != mark["max_score"]}
         assert lost == {result["student"].partition("-")[0]}
 
