@@ -23,27 +23,96 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x1b\ufffe\uffff\ud800-\udfff]")
 
 def card_html(task: str, outcome: dict) -> str:
     """Return one task's result as a self-contained piece of HTML; hidden checks show rule and hint only."""
-    return CARD.render(task=task, title=task_title(task), outcome=outcome, tone=_tone(outcome), headline=_headline(outcome))
+    checks = [_shown(check) for check in outcome["checks"]]
+    _tell_once(checks)
+    lost = [check for check in checks if not check["passed"]]
+    return CARD.render(
+        task=task,
+        title=task_title(task),
+        tone=_tone(outcome),
+        marks=_marks(outcome),
+        lines=[_counted(outcome), *_explained(task, outcome)] if lost or outcome["score"] is None else _explained(task, outcome),
+        diagnoses=_diagnoses(outcome),
+        failed=lost,
+        passed=[check for check in checks if check["passed"]],
+    )
 
 
 def comment_text(task: str, outcome: dict) -> str:
     """Return one task's result as text that is harmless and readable both as markdown and as plain text."""
-    lines = [f"Task {task}: {_headline(outcome)}."]
-    if outcome.get("carried_forward"):
-        lines.append("Judged with the reference's blocks standing in for your earlier ones: that mark was better.")
-    if outcome.get("unreadable"):
-        lines.append(plain(outcome["unreadable"]))
+    lines = [f"Task {task}: {_headline(outcome)}.", "", *map(plain, _explained(task, outcome))]
+    for found in _diagnoses(outcome):
+        cause = f"Likely cause: your numbers are those of a solution in which {plain(found['title'])}."
+        lines.append(cause + (f" Hint: {plain(found['hint'])}" if found.get("hint") else ""))
     for check in outcome["checks"]:
-        if check["passed"]:
-            continue
-        lost = f" (−{check['points']:g})" if check["passed"] is False else ""
-        line = f"- {MARKS[check['passed']]}{lost}: {plain(check['rule'])}"
-        if said(check) and not check["hidden"]:
-            line += f" `{plain(said(check).replace(chr(10), '; '))}`"
-        if check["hint"]:
-            line += f" Hint: {plain(check['hint'])}"
-        lines.append(line)
-    return "\n".join(lines[:1] + [""] + lines[1:]).strip()
+        if not check["passed"]:
+            lines.append(_comment_line(check))
+    return "\n".join(lines).strip()
+
+
+def _comment_line(check: dict) -> str:
+    lost = f" (−{check['points']:g})" if check["passed"] is False else ""
+    rows = dict(_rows(check))
+    hint = rows.pop("hint", "")
+    told = "; ".join(f"{label}: {text}" for label, text in rows.items())
+    line = f"- {MARKS[check['passed']]}{lost}: {plain(check['rule'])}"
+    return line + (f" `{plain(told)}`" if told else "") + (f" Hint: {plain(hint)}" if hint else "")
+
+
+def _shown(check: dict) -> dict:
+    """What the card shows of a check."""
+    got = number(check["points"]) if check["passed"] else "0" if check["passed"] is False else "?"
+    return {
+        "rule": check["rule"],
+        "hidden": check["hidden"],
+        "passed": check["passed"],
+        "sign": MARKS[check["passed"]][0],
+        "marks": f"{got} / {number(check['points'])}",
+        "rows": _rows(check),
+    }
+
+
+def _rows(check: dict) -> list[tuple[str, str]]:
+    """What a failed check says beside its rule, labelled: input, yours, expected, hint; of a hidden one the hint alone."""
+    rows = []
+    if not check["hidden"]:
+        rows = [("input", check.get("input")), ("yours", check.get("came")), ("expected", check.get("expected"))]
+        if not check.get("came"):  # a stub that was not filled
+            rows = [("to do", said(check).removeprefix("to do: "))]
+    return [(label, str(text)) for label, text in [*rows, ("hint", check["hint"])] if text]
+
+
+def _tell_once(checks: list[dict]) -> None:
+    """Where several checks met one and the same exception, tell it at the first."""
+    told = set()
+    for check in checks:
+        rows = dict(check["rows"])
+        told_here = rows.get("yours") if rows.get("expected") == "no exception" else rows.get("to do")
+        if told_here in told:
+            check["rows"] = [(label, "the same as above") for label, text in check["rows"] if text == told_here]
+        elif told_here:
+            told.add(told_here)
+
+
+def _explained(task: str, outcome: dict) -> list[str]:
+    """What a student has to know of how a task was marked."""
+    lines = []
+    if outcome.get("carried_forward"):
+        earlier = ", ".join(load_rubric()[task].builds_on) if task in load_rubric() else ""
+        lines.append(
+            f"An earlier task{f' ({earlier})' if earlier else ''} lost marks, so this one was marked again with the reference's "
+            "blocks standing in for yours, and the better mark counts: a slip costs only where it was made."
+        )
+    if outcome.get("unreadable"):
+        lines.append(outcome["unreadable"])
+    if left_out := outcome.get("left_out"):
+        lines.append(f"Not counted, since it could not be judged here: {', '.join(name.replace('_', ' ') for name in left_out)}.")
+    return lines
+
+
+def _diagnoses(outcome: dict) -> list[dict]:
+    """The misconceptions whose numbers the submission gives; none where nothing was lost."""
+    return [found for found in outcome.get("diagnoses") or [] if found.get("title")]
 
 
 def said(check: dict) -> str:
@@ -65,12 +134,25 @@ def task_title(task: str) -> str:
 
 
 def _headline(outcome: dict) -> str:
-    checks = outcome["checks"]
     if outcome["score"] is None:
         return f"not graded yet, an instructor will look at it (of {outcome['max_score']:g} points)"
+    counted = _counted(outcome).rstrip(".")
+    return _marks(outcome) + (f", {counted}" if counted else "")
+
+
+def _marks(outcome: dict) -> str:
+    if outcome["score"] is None:
+        return f"not graded yet (of {outcome['max_score']:g} points)"
+    return f"{number(outcome['score'])} of {outcome['max_score']:g} points"
+
+
+def _counted(outcome: dict) -> str:
+    """How many checks passed."""
+    checks = outcome["checks"]
+    if outcome["score"] is None:
+        return "Not a mark of 0: an instructor will look at it."
     passed = sum(check["passed"] is True for check in checks)
-    counted = f", {passed} of {len(checks)} checks passed" if checks else ""
-    return f"{number(outcome['score'])} of {outcome['max_score']:g} points{counted}"
+    return f"{passed} of {len(checks)} checks passed." if checks else ""
 
 
 def _tone(outcome: dict) -> str:

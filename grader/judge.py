@@ -240,6 +240,7 @@ def _check_result(outcome: Outcome) -> dict:
     return {
         "name": check.name, "hidden": check.hidden, "passed": outcome.passed, "message": outcome.message,
         "rule": check.rule, "hint": outcome.hint, "points": check.points, "seconds": outcome.seconds,
+        "input": outcome.input, "came": outcome.came, "expected": outcome.expected,
     }
 
 

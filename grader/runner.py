@@ -59,6 +59,9 @@ EXPLANATIONS = {
     r"No module named '([\w.]+)'": "{0} is not installed where this is graded, or was not handed in",
 }
 
+SIZES_CLASH = re.compile(r"to have \d+ channels, but got|Sizes of tensors must match|must match the size of tensor|Target size")
+ABOUT_SIZES = re.compile(r"^(?!.*gradient).*\b(shapes?|sizes?|channels?|heights?|widths?|odd|H×W)\b", re.IGNORECASE)
+
 
 class CheckFault(Exception):
     """The check itself broke: the kit's fault, never the submission's."""
@@ -86,6 +89,9 @@ class Outcome:
     seconds: float = 0.0
     crashed: bool = False  # the module was built, and raised when it ran
     hint: str = ""  # the one that fits what came
+    input: str = ""  # what the check did, what came of it, and what should have: the message's parts, for the card
+    came: str = ""
+    expected: str = ""
 
 
 def checks_of(task: Task, hidden: bool = False) -> list[Check]:
@@ -129,7 +135,10 @@ def run_check(check: Check, student: Student) -> Outcome:
 
 
 def _raised(check: Check, student: Student, error: StudentError) -> Outcome:
-    """The outcome when the submission raised: its own words, and what they mean; the check's hint would mislead."""
+    """The outcome when the submission raised: its own words, and what they mean.
+
+    The check's own hint speaks of what comes back, and would mislead; unless sizes clash and it speaks of sizes too.
+    """
     if error.type == "NotImplementedError" and "Task" in error.message:
         return Outcome(check, False, f"to do: {error.message} ({error.where.split(':')[0]})")
     if error.type == "ModuleNotFoundError":
@@ -137,6 +146,8 @@ def _raised(check: Check, student: Student, error: StudentError) -> Outcome:
     hint = explanation(error.message) or explanation(f"{error.type}: {error.message}")
     if check.hidden and not hint:  # of a hidden check students see no more than this
         hint = f"the code raised {error.type}; mend what the public checks say first"
+    if hint and SIZES_CLASH.search(error.message) and ABOUT_SIZES.search(check.rule):
+        hint = f"{hint}. {check.hint}"
     outcome = _failed(check, student, str(error), "no exception", hint)
     outcome.crashed = student.running
     return outcome
@@ -145,7 +156,8 @@ def _raised(check: Check, student: Student, error: StudentError) -> Outcome:
 def _failed(check: Check, student: Student, came: str, expected: str, hint: str) -> Outcome:
     """The five things a failed check says: rule, input, what came, what was expected, hint."""
     lines = [("rule", check.rule), ("input", student.doing), ("came", came), ("expected", expected), ("hint", hint)]
-    return Outcome(check, False, "\n".join(f"{name}: {text}" for name, text in lines if text), hint=hint)
+    message = "\n".join(f"{name}: {text}" for name, text in lines if text)
+    return Outcome(check, False, message, hint=hint, input=student.doing, came=came, expected=expected)
 
 
 def rule_and_hint(check: Check) -> str:

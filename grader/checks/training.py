@@ -14,6 +14,7 @@ from grader.student import Instrument, State, Student, StudentModule
 
 KEYS = ("train_loss", "train_iou", "val_loss", "val_iou", "lr")
 TOLERANCE = 1e-3  # of losses and IoUs, which are of order one
+SWAPPED = "both numbers are right, and each stands where the other belongs; what does the docstring say is returned, in which order?"
 NO_RETURN = "is its return missing? print shows a value, it does not return it"
 
 
@@ -151,11 +152,19 @@ def pair_of(value) -> tuple[float, float]:
 
 def expect_pair(value, loss: float, iou: float) -> None:
     """Mismatch unless `value` is this (loss, iou)."""
-    for came, wanted, what in zip(pair_of(value), (loss, iou), ("loss", "iou")):
+    pair = pair_of(value)
+    if _near(pair, (iou, loss)) and not _near(pair, (loss, iou)):
+        came, expected = (f"({first:.4f}, {second:.4f})" for first, second in (pair, (loss, iou)))
+        raise Mismatch(came, f"(loss, iou) = {expected} (within {TOLERANCE:g})", SWAPPED)
+    for came, wanted, what in zip(pair, (loss, iou), ("loss", "iou")):
         expect(
             abs(came - wanted) <= TOLERANCE,
             came=f"{what} {came:.4f}", expected=f"{what} {wanted:.4f} (within {TOLERANCE:g})",
         )
+
+
+def _near(came: tuple[float, float], wanted: tuple[float, float]) -> bool:
+    return all(abs(one - other) <= TOLERANCE for one, other in zip(came, wanted))
 
 
 def iou_of(student: Student, pred: torch.Tensor, target: torch.Tensor, **options) -> float:
