@@ -12,13 +12,13 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader
 
 from .rubric import load_rubric
+from .text import CONTROL
 
 MARKS = {True: "✓ passed", False: "✗ failed", None: "? not judged"}
 # Shown in place of HTML's and markdown's active characters where a text cannot be escaped: nbgrader shows one
 # and the same comment as plain text (formgrader's text box) and as markdown with raw HTML (feedback).
 LOOKALIKES = str.maketrans({"<": "‹", ">": "›", "`": "ʼ", "$": "＄", "&": "＆", "\\": "＼"})
 BRACKETS = str.maketrans("[]", "()")  # in the text of a markdown link
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x1b\ufffe\uffff\ud800-\udfff]")
 
 
 def card_html(task: str, outcome: dict) -> str:

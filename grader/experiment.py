@@ -9,9 +9,10 @@ import json
 import re
 from pathlib import Path
 
-from .reading import Unreadable, plain
+from .reading import Unreadable
 from .rubric import held_out, load_rubric
 from .student import Experiment
+from .text import visible
 
 RESULTS = "results"  # the notebooks' folder for what training gives
 CHECKPOINT = "unet.pth"
@@ -33,15 +34,15 @@ def experiment_of(files: list, notes: list[str]) -> Experiment:
         return Experiment()
     chosen = min(checkpoints, key=lambda file: (file.name.name != CHECKPOINT, "best" not in file.name.name, str(file.name)))
     if len(checkpoints) > 1:
-        notes.append(plain(f"{len(checkpoints)} checkpoints were handed in; {chosen.name} was judged"))
+        notes.append(visible(f"{len(checkpoints)} checkpoints were handed in; {chosen.name} was judged"))
     try:
         content = chosen.content()
     except Unreadable as problem:
         return Experiment(problem=str(problem).replace("clear its outputs", "save the state_dict alone"))
     if not content:
-        return Experiment(problem=plain(f"{chosen.name}: the file is empty; save the weights again"))
+        return Experiment(problem=visible(f"{chosen.name}: the file is empty; save the weights again"))
     if len(content) > checkpoint_limit() * 2**20:
-        return Experiment(problem=plain(over_limit(chosen.name, len(content), checkpoint_limit())))
+        return Experiment(problem=visible(over_limit(chosen.name, len(content), checkpoint_limit())))
     return Experiment(content, **_record(files, notes))
 
 
@@ -93,10 +94,10 @@ def _record(files: list, notes: list[str]) -> dict:
             if type(size) is int and SMALLEST <= size <= LARGEST:
                 said["size"] = size
             elif size is not None:
-                notes.append(plain(f"{file.name}: size {str(size)[:20]} is not between {SMALLEST} and {LARGEST}; measured at the usual one"))
+                notes.append(visible(f"{file.name}: size {str(size)[:20]} is not between {SMALLEST} and {LARGEST}; measured at the usual one"))
             if record.get("data") not in (None, held_out()["data"]):
-                notes.append(plain(f"{file.name}: trained on {str(record['data'])[:20]} pictures, but measured on {held_out()['data']} ones"))
+                notes.append(visible(f"{file.name}: trained on {str(record['data'])[:20]} pictures, but measured on {held_out()['data']} ones"))
         except (Unreadable, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             cause = f"{type(error).__name__}: {error}"[:200]
-            notes.append(plain(f"{file.name}: passed over ({cause}); the lab's usual widths and size are tried"))
+            notes.append(visible(f"{file.name}: passed over ({cause}); the lab's usual widths and size are tried"))
     return said

@@ -14,8 +14,12 @@ from pathlib import Path
 import nbformat
 
 from .rubric import load_rubric
+from .text import visible
 
 FILE_LIMIT = 256 * 2**20  # bytes, of one file
+PIECE_LIMIT = 10_000_000  # values in a notebook's JSON: each costs up to 100 bytes of memory, however short it is
+NEST_LIMIT = 100  # levels of its JSON: what copies and prints a notebook later calls itself for each
+CELL_LIMIT = 5_000
 SAVE_AGAIN = "save it again from Jupyter or Colab"
 
 
@@ -23,14 +27,9 @@ class Unreadable(Exception):
     """A file that cannot be read as what it claims to be; the text names the file, the cause and the mend."""
 
 
-def plain(text: object) -> str:
-    """Text that can be written as UTF-8, which a file name with stray bytes cannot."""
-    return str(text).encode("utf-8", "replace").decode()
-
-
 def too_large(shown: Path | str, size: int) -> Unreadable:
     """The refusal of a file of this size."""
-    return Unreadable(f"{plain(shown)}: {size / 2**20:.0f} MB is too large; clear its outputs and hand it in again")
+    return Unreadable(f"{visible(shown)}: {size / 2**20:.0f} MB is too large; clear its outputs and hand it in again")
 
 
 def tasks_of(cell) -> list[str]:
@@ -71,33 +70,53 @@ def _bytes_of(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise Unreadable(f"{plain(path)}: cannot be read ({error.strerror}); check the file and hand it in again") from None
+        raise Unreadable(f"{visible(path)}: cannot be read ({error.strerror}); check the file and hand it in again") from None
 
 
 def load_notebook(path: Path | str, content: bytes | None = None) -> tuple[nbformat.NotebookNode, list[str]]:
     """A notebook in format 4.5, repaired where it can be, with a note for each repair; Unreadable otherwise."""
     content = _bytes_of(Path(path)) if content is None else content
     text, notes = decoded(str(path), content)
+    _refuse_too_many_pieces(str(path), text)
     try:
         raw = json.loads(text)
         if re.search(r"\\u[dD][89abAB]", text):  # half of a surrogate pair could not be written again
             raw = json.loads(json.dumps(raw, ensure_ascii=False).encode("utf-8", "replace"))
     except RecursionError:
-        raise Unreadable(f"{path}: nested too deeply; clear its outputs and {SAVE_AGAIN}") from None
+        raise _nested(path) from None
     except ValueError as error:
         raise Unreadable(f"{path}: not a notebook, since it is not JSON ({error}); {SAVE_AGAIN}") from None
     if not isinstance(raw, dict) or not ("cells" in raw or "worksheets" in raw):
         raise Unreadable(f"{path}: JSON, but not a notebook (it has no cells); hand in the .ipynb file itself")
+    if _is_deep(raw):
+        raise _nested(path)
     cells = _repaired_cells(str(path), _cells_of(str(path), raw, notes), notes)
     given = raw.get("metadata") if isinstance(raw.get("metadata"), dict) else {}
     # What the format constrains is set afresh: a student's kernel or language is of no use to the grader.
     metadata = {name: value for name, value in given.items() if name not in NOTEBOOK_METADATA}
     metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
-    try:
-        return nbformat.from_dict(notebook), notes
-    except RecursionError:
-        raise Unreadable(f"{path}: nested too deeply; clear its outputs and {SAVE_AGAIN}") from None
+    return nbformat.from_dict(notebook), notes
+
+
+def _refuse_too_many_pieces(shown: str, text: str) -> None:
+    """Unreadable where JSON of a few bytes a piece would fill the grader's memory."""
+    if sum(map(text.count, "[{,")) > PIECE_LIMIT:  # those in what was printed as well: it is linear, and rarely so many
+        raise Unreadable(f"{shown}: more than {PIECE_LIMIT:,} values in it; clear its outputs and {SAVE_AGAIN}")
+
+
+def _is_deep(value) -> bool:
+    level = [value]
+    for _ in range(NEST_LIMIT):
+        inner = [i for v in level for i in (v.values() if isinstance(v, dict) else v) if isinstance(i, (dict, list))]
+        if not inner:
+            return False
+        level = inner
+    return True
+
+
+def _nested(path: Path | str) -> Unreadable:
+    return Unreadable(f"{path}: nested too deeply; clear its outputs and {SAVE_AGAIN}")
 
 
 NOTEBOOK_METADATA = ("kernelspec", "language_info", "orig_nbformat", "title", "authors")
@@ -115,6 +134,8 @@ def _cells_of(shown: str, raw: dict, notes: list[str]) -> list:
         notes.append(f"{shown}: format 3, converted to 4")
     if not isinstance(cells, list):
         raise Unreadable(f"{shown}: its cells are no list; {SAVE_AGAIN}")
+    if len(cells) > CELL_LIMIT:
+        raise Unreadable(f"{shown}: {len(cells):,} cells, of which {CELL_LIMIT:,} are taken; delete the empty ones and {SAVE_AGAIN}")
     return cells
 
 

@@ -20,13 +20,17 @@ from pathlib import Path, PurePosixPath
 
 from .definitions import RESERVED, Cell, Source
 from .experiment import experiment_of
-from .reading import FILE_LIMIT, SAVE_AGAIN, Unreadable, decoded, load_notebook, plain, tasks_of, too_large
+from .reading import FILE_LIMIT, SAVE_AGAIN, Unreadable, decoded, load_notebook, tasks_of, too_large
 from .rubric import assignment, defined_names, load_rubric, notebooks
 from .student import Experiment
+from .text import visible
 
 SUBMISSION_LIMIT = 512 * 2**20  # bytes of notebooks and modules, of one submission
 ARCHIVE_LIMIT = 4 * 2**30  # bytes of notebooks and modules, of one zip
 MEMBER_LIMIT = 20_000  # files in one zip
+TREE_LIMIT = 100_000  # files in one zip on the disk and in all the zips inside it
+WORK_LIMIT = 500  # notebooks and modules of one submission
+NAME_LIMIT, DEPTH_LIMIT = 1000, 40  # characters of a path within a hand-in, and its folders
 CODE_LIMIT = 800_000  # bytes, of a submission's code without outputs: what crosses the wall in one message
 ZIP_DEPTH = 3
 WORK = (".ipynb", ".py")
@@ -44,6 +48,7 @@ COPY = re.compile(r"(?: ?\(\d+\)|-\d{1,2}| - Copy| copy)$")  # what browsers and
 KIT = Path(__file__).resolve().parents[1]
 EMPTY = "(empty folder)"
 PICK = "hand in .ipynb or .py"
+TOO_DEEP = "passed over, its path is too long or too deep; hand in the lab's files alone"
 
 
 @dataclass
@@ -84,12 +89,16 @@ class Submission:
     def sources(self) -> list[Source]:
         """The code, notebooks first and in order; notes are left on the way; Unreadable when nothing can be read."""
         sources, notes, size = [], [], 0
-        for file in sorted(self.files, key=lambda file: (file.name.suffix.lower() != ".ipynb", file.name)):
+        files = sorted(self.files, key=lambda file: (file.name.suffix.lower() != ".ipynb", file.name))
+        if len(files) > WORK_LIMIT:
+            notes.append(f"{visible(self.path)}: {len(files):,} notebooks and modules, of which {WORK_LIMIT} are read; hand in the lab alone")
+        for file in files[:WORK_LIMIT]:
             try:
                 content = file.content()
                 size += len(content)
                 if size > SUBMISSION_LIMIT:
-                    raise Unreadable(f"{file.shown}: more than {SUBMISSION_LIMIT >> 20} MB in all; clear the outputs")
+                    notes.append(f"{file.shown}: more than {SUBMISSION_LIMIT >> 20} MB in all; clear the outputs")
+                    break
                 if not _is_the_kits(file, content):
                     sources.append(_read_source(file, content, notes))
             except Unreadable as problem:
@@ -97,10 +106,10 @@ class Submission:
             except Exception as fault:  # whatever it is: one file must not end the batch
                 notes.append(f"{file.shown}: cannot be read ({type(fault).__name__}: {fault}); {SAVE_AGAIN}")
         if not sources:
-            raise Unreadable("; ".join(notes) or f"{plain(self.path)}: no notebook and no module in it; {PICK}")
-        self.notes += [note for note in map(plain, notes) if note not in self.notes]
+            raise Unreadable("; ".join(notes) or f"{visible(self.path)}: no notebook and no module in it; {PICK}")
+        self.notes += [note for note in map(visible, notes) if note not in self.notes]
         if sum(len(json.dumps(asdict(source))) for source in sources) > CODE_LIMIT:
-            raise Unreadable(f"{plain(self.path)}: more than {CODE_LIMIT:,} bytes of code; keep data out of the cells")
+            raise Unreadable(f"{visible(self.path)}: more than {CODE_LIMIT:,} bytes of code; keep data out of the cells")
         return sources
 
     def experiment(self) -> Experiment:
@@ -120,7 +129,7 @@ def find_submissions(paths: Iterable[Path]) -> list[Submission]:
         except (OSError, ValueError):  # a name that no file system takes
             there = False
         if not there:
-            raise FileNotFoundError(f"{plain(path)}: no such file or folder")
+            raise FileNotFoundError(f"{visible(path)}: no such file or folder")
         found += _in_tree(path) if path.is_dir() or path.suffix.lower() == ".zip" else [_in_file(path)]
     _make_names_unique(found)
     return found
@@ -132,13 +141,13 @@ def passed_over(folder: Path, found: list[Submission]) -> list[str]:
         return []
     taken = {file.place for submission in found for file in [*submission.files, *submission.others]}
     loose = [path for path in sorted(folder.iterdir()) if path.is_file() and not IGNORED.search(path.name)]
-    return [plain(path.name) for path in loose if path not in taken]
+    return [visible(path.name) for path in loose if path not in taken]
 
 
 def _in_file(path: Path) -> Submission:
     file = _on_disk(path, PurePosixPath(path.name))
     if path.suffix.lower() not in WORK:
-        file.read = functools.partial(_refuse, f"{plain(path)}: neither a notebook nor a module; {PICK}")
+        file.read = functools.partial(_refuse, f"{visible(path)}: neither a notebook nor a module; {PICK}")
     return Submission(_plain_path(path), _student([path.stem, *_parents(path)]), [file])
 
 
@@ -182,18 +191,21 @@ def _walk(folder: Path, prefix: PurePosixPath) -> Iterator[File]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
-        reason = f"{plain(folder)}: cannot be read ({error.strerror}); check its permissions"
-        yield File(plain(folder), prefix / "folder.zip", functools.partial(_refuse, reason), folder)
+        reason = f"{visible(folder)}: cannot be read ({error.strerror}); check its permissions"
+        yield File(visible(folder), prefix / "folder.zip", functools.partial(_refuse, reason), folder)
         return
     if not entries:
-        yield File(plain(folder), prefix / EMPTY, bytes, folder)
+        yield File(visible(folder), prefix / EMPTY, bytes, folder)
     for entry in entries:
         name, path = prefix / entry.name, Path(entry.path)
         if IGNORED.search(entry.name):
             continue
+        if len(name.parts) > DEPTH_LIMIT:
+            yield _refused(File(visible(folder), prefix / "folder.zip", bytes, folder), TOO_DEEP)
+            return
         if entry.is_symlink():
-            reason = f"{plain(path)}: a link, passed over; hand in the file itself"
-            yield File(plain(path), name, functools.partial(_refuse, reason), path)
+            reason = f"{visible(path)}: a link, passed over; hand in the file itself"
+            yield File(visible(path), name, functools.partial(_refuse, reason), path)
         elif entry.is_dir():
             yield from _walk(path, name)
         elif entry.is_file():  # no pipes and devices: reading them may never end
@@ -201,13 +213,13 @@ def _walk(folder: Path, prefix: PurePosixPath) -> Iterator[File]:
 
 
 def _on_disk(path: Path, name: PurePosixPath) -> File:
-    return File(plain(path), name, functools.partial(_read_path, path), path)
+    return File(visible(path), name, functools.partial(_read_path, path), path)
 
 
 def _read_path(path: Path) -> bytes:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise Unreadable(f"{plain(path)}: not a plain file; {PICK}")
+        raise Unreadable(f"{visible(path)}: not a plain file; {PICK}")
     if status.st_size > FILE_LIMIT:
         raise too_large(path, status.st_size)
     return path.read_bytes()
@@ -217,8 +229,19 @@ def _refuse(reason: str) -> bytes:
     raise Unreadable(reason)
 
 
-def _unzipped(file: File, depth: int = 0) -> list[File]:
+class _TooMany(Exception):
+    """A zip on the disk that holds more than TREE_LIMIT files, with those of the zips inside it."""
+
+
+def _unzipped(file: File) -> list[File]:
     """The file, or what is in it if it is a zip, below a folder of the zip's name; never unpacked to disk."""
+    try:
+        return _inside(file, 0, [0])
+    except _TooMany:
+        return [_refused(file, f"more than {TREE_LIMIT:,} files in the zips inside it; unpack it, and grade the folder")]
+
+
+def _inside(file: File, depth: int, counted: list[int]) -> list[File]:
     if file.name.suffix.lower() != ".zip":
         return [file]
     try:
@@ -227,6 +250,9 @@ def _unzipped(file: File, depth: int = 0) -> list[File]:
             size = sum(info.file_size for info in archive.infolist() if info.filename.lower().endswith((*WORK, ".zip")))
     except Exception as error:  # zipfile raises many kinds
         return [_refused(file, f"not readable as a zip ({error or type(error).__name__}); pack it again")]
+    counted[0] += len(inside)
+    if counted[0] > TREE_LIMIT:
+        raise _TooMany
     inside = [member for member in inside if not IGNORED.search(str(member.name))]
     if len(inside) > MEMBER_LIMIT or size > ARCHIVE_LIMIT or depth >= ZIP_DEPTH:
         cause = f"{len(inside)} files of {size:,} bytes, {depth} zips deep: too large; hand in the code alone"
@@ -236,7 +262,7 @@ def _unzipped(file: File, depth: int = 0) -> list[File]:
         inside = below  # `alice.zip` with `project/01_unet.ipynb` is alice's
     inside = inside or [replace(file, name=PurePosixPath(EMPTY))]
     folder = file.name.with_suffix("")
-    return [found for m in inside for found in _unzipped(replace(m, name=folder / m.name), depth + 1)]
+    return [found for m in inside for found in _inside(replace(m, name=folder / m.name), depth + 1, counted)]
 
 
 def _refused(file: File, cause: str) -> File:
@@ -244,21 +270,31 @@ def _refused(file: File, cause: str) -> File:
 
 
 def _member(file: File, info: zipfile.ZipInfo) -> File:
-    name = PurePosixPath(info.filename.replace("\\", "/"))
-    shown = plain(f"{file.shown}: {info.filename}")
+    path = info.filename.replace("\\", "/")
+    shown = visible(f"{file.shown}: {info.filename[:NAME_LIMIT]}")
+    if len(path) > NAME_LIMIT or path.count("/") > DEPTH_LIMIT:
+        return _refused(File(shown, PurePosixPath(path[-100:].rpartition("/")[2]), bytes, file.place), TOO_DEEP)
+    name = PurePosixPath(path)
     read = functools.partial(_read_member, file.read, info.header_offset, shown)
-    if name.is_absolute() or ".." in name.parts or ":" in name.parts[0] or stat.S_ISLNK(info.external_attr >> 16):
+    if not name.name or name.is_absolute() or ".." in name.parts or ":" in name.parts[0] or stat.S_ISLNK(info.external_attr >> 16):
         read = functools.partial(_refuse, f"{shown}: passed over, a link or a path that leaves the zip")
-        name = PurePosixPath(name.name)
+        name = PurePosixPath(name.name or "nameless")
     return File(shown, name, read, file.place)
 
 
 def _read_member(read, offset: int, shown: str) -> bytes:
-    with _opened(read) as archive:
-        info = next(info for info in archive.infolist() if info.header_offset == offset)
-        if info.file_size > FILE_LIMIT:
-            raise too_large(shown, info.file_size)
-        return archive.read(info)  # never more than file_size, whatever the compressed data hold
+    archive, by_offset = _kept_open(read, read.args[0].stat().st_mtime_ns if read.func is _read_path else 0)
+    info = by_offset[offset]
+    if info.file_size > FILE_LIMIT:
+        raise too_large(shown, info.file_size)
+    return archive.read(info)  # never more than file_size, whatever the compressed data hold
+
+
+@functools.lru_cache(maxsize=2)  # one for each of two jobs: the members of a large zip are read one after the other
+def _kept_open(read, changed: int) -> tuple[zipfile.ZipFile, dict[int, zipfile.ZipInfo]]:
+    """The zip that `read` gives, as it was at the time `changed`, and its members by their place."""
+    archive = _opened(read)
+    return archive, {info.header_offset: info for info in archive.infolist()}
 
 
 def _opened(read) -> zipfile.ZipFile:
@@ -292,7 +328,7 @@ def _split(files: list[File], own: list[str], by_folder: bool, nested: bool = Fa
     """The tree's submissions, as student and files; `own` are names for a single one, the likeliest first."""
     files, left = _without_common_folder(files)
     files_that_count = [file for file in files if _counts(file)]
-    named = [name for name in left if _lms_owner(name)]
+    named = [name for name in reversed(left) if _lms_owner(name)]  # the outer folder is the platform's, the inner one anybody's
     if not files_that_count or _is_one(files_that_count, nested):
         names = [*named, *(left + own if by_folder else own + left)]
         # A folder without any work is no class; a zip or a student's folder without any is an empty hand-in.
@@ -300,10 +336,14 @@ def _split(files: list[File], own: list[str], by_folder: bool, nested: bool = Fa
     groups: dict[tuple, list[File]] = {}
     for file in files_that_count:
         groups.setdefault((len(file.name.parts) > 1, _owner(file.name.parts[0])), []).append(file)
-    found = []
+    direct, claimed = [], []  # a name that only stands inside another's hand-in takes it from nobody
     for (is_folder, owner), group in groups.items():
-        found += _split(group, [owner], False, nested=True) if is_folder else [(_clean(owner), group)]
-    return found
+        if is_folder and not _lms_owner(group[0].name.parts[0]):
+            for name, theirs in _split(group, [owner], False, nested=True):
+                (direct if name == _clean(owner) else claimed).append((name, theirs))
+        else:
+            direct.append((_clean(owner), _without_common_folder(group)[0] if is_folder else group))
+    return direct + claimed
 
 
 def _is_one(files: list[File], nested: bool) -> bool:
@@ -319,13 +359,15 @@ def _is_one(files: list[File], nested: bool) -> bool:
     return bool(at_top) and _belong_together(at_top, tops)
 
 
+IMPORTED = re.compile(rb'(?:^|"|\\n)[ \t]*(?:from|import)[ \t]+\.?([\w\x80-\xff]+)', re.MULTILINE)
+
+
 def _belong_together(files: list[File], tops: set[str]) -> bool:
     """Whether one file imports another file or folder beside it, and no two files define the same thing."""
     stems = {PurePosixPath(top).stem for top in tops} - RESERVED - {"data_utils", "drawn_pets", "metrics", "viz"}
     if not stems:
         return False
-    any_stem = b"|".join(re.escape(os.fsencode(stem)) for stem in stems)
-    imports = re.compile(rb'(?:^|"|\\n)[ \t]*(?:from|import)[ \t]+\.?(' + any_stem + rb")\b", re.MULTILINE)
+    stems = {os.fsencode(stem) for stem in stems}
     defines = re.compile(rf'(?:^|"|\\n)[ \t]*(?:class|def)[ \t]+({"|".join(defined_names())})\b'.encode(), re.MULTILINE)
     together, defined = False, set()
     for file in files:
@@ -333,11 +375,11 @@ def _belong_together(files: list[File], tops: set[str]) -> bool:
             content = file.content()
         except Unreadable:
             continue
-        found = {match.group(1) for match in defines.finditer(content)}
+        found = set(defines.findall(content))
         if found & defined:
             return False  # two hand-ins of the same task
         defined |= found
-        together |= any(match.group(1) != os.fsencode(file.name.stem) for match in imports.finditer(content))
+        together |= bool(set(IMPORTED.findall(content)) & stems - {os.fsencode(file.name.stem)})
     return together
 
 
@@ -346,8 +388,9 @@ def _owner(part: str) -> str:
     if owner := _lms_owner(part):
         return owner
     stem = PurePosixPath(part).stem if PurePosixPath(part).suffix.lower() in (*WORK, ".zip") else part
-    shorter = re.sub(rf"[\s_.-]*(?:{_lab_names()})$", "", COPY.sub("", stem))
-    return shorter or stem
+    named = COPY.sub("", stem)
+    shorter = re.sub(rf"(?:{_lab_names()})$", "", named)
+    return (shorter.rstrip(" _.-") if shorter != named else named) or stem
 
 
 def _lms_owner(part: str) -> str:
@@ -373,11 +416,11 @@ def _student(candidates: list[str]) -> str:
 
 
 def _clean(name: str) -> str:
-    return re.sub(r"[^\w.@-]+", "_", plain(name)).strip("._-")[:60] or "nameless"
+    return re.sub(r"[^\w.@-]+", "_", visible(name)).strip("._-")[:60] or "nameless"
 
 
 def _plain_path(path: Path) -> Path:
-    return Path(plain(path))
+    return Path(visible(path))
 
 
 # ---- reading ----
@@ -395,13 +438,13 @@ def _is_the_kits(file: File, content: bytes) -> bool:
 
 
 def _read_source(file: File, content: bytes, notes: list[str]) -> Source:
-    label, stem = plain(file.name), _import_name(plain(file.name.name))
+    label, stem = visible(file.name), _import_name(visible(file.name.name))
     if file.name.suffix.lower() == ".py" and not _is_notebook(content):
         text, found = decoded(file.shown, content, is_code=True)
         notes += found
         # A package's `__init__.py` is imported by the folder's name.
         name = file.name.parent.name if stem == "__init__" and file.name.parent.name else stem
-        return Source(plain(name), [Cell(label, text, defined_names())])
+        return Source(visible(name), [Cell(label, text, defined_names())])
     notebook, found = load_notebook(file.shown, content)
     notes += found
     return Source(stem, list(_cells(notebook, label)))

@@ -223,9 +223,9 @@ def test_outputs_are_kept_mended_or_left_out():
 def test_fifty_megabytes_of_outputs_take_seconds(output, count):
     one = copy.deepcopy(LAB)
     next(cell for cell in one["cells"] if cell["cell_type"] == "code")["outputs"] = [output] * count
-    content, started = json.dumps(one).encode(), time.monotonic()
+    content, started = json.dumps(one).encode(), time.process_time()
     loaded, notes = load_notebook("hw.ipynb", content)
-    assert time.monotonic() - started < 10 and notes == [] and len(loaded.cells) == len(LAB["cells"])
+    assert time.process_time() - started < 10 and notes == [] and len(loaded.cells) == len(LAB["cells"])
 
 
 # ---- one submission ----
