@@ -6,12 +6,9 @@ from solutions.wrong.variant import Wrong
 THRESHOLD = (
     "Call it with a threshold of 0.1 and with one of 0.9. Does the number of predicted pixels change, and should it?"
 )
-BEFORE_THE_STEP = (
-    "Print the gradient of one weight just before the step of each batch. Is it what that batch alone has to say?"
-)
 BEFORE_AND_AFTER = (
     "Compare one weight before and after the epoch. Then name the calls that turn a loss into new weights, in their "
-    "order, and find each in your loop."
+    "order: do they stand so in your loop?"
 )
 LIMIT = (
     "Call it with a max_grad_norm of 0.001. How far do the weights move? At which moment are the gradients complete, "
@@ -177,11 +174,12 @@ IOU = (
 TRAIN = (
     _epoch("never_zeroed", "backward() begins anew each time.",
            "no gradient is ever set back, so those of all batches pile up",
-           BEFORE_THE_STEP,
+           "Print the gradient of one weight just before the step of each batch. Is it what that batch alone has to "
+           "say?",
            (START, "    for"), (STEP, "            optimizer.step()\n")),
     _epoch("zeroed_after_backward", "zero_grad belongs in front of step.",
            "the gradients are set back between backward and the step",
-           BEFORE_THE_STEP,
+           BEFORE_AND_AFTER,
            (BACKWARD, BACKWARD + "\n        optimizer.zero_grad()")),
     _epoch("zeroed_every_batch", "zero_grad stands at the top of every batch, also within a group.",
            "the gradients are set back before every batch, within a group as well",
