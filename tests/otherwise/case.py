@@ -11,8 +11,8 @@ class Case:
 
     Args:
         task: id of the task; the mistake stands in its names.
-        names: the known-wrong variants that a diagnosis may name. Empty: no name is right. Several, and `about` is empty:
-            each is a right name. Several, and `about` says so: two mistakes in different definitions.
+        names: the known-wrong variants that a diagnosis may name. Empty: no name is right. Several: each is right, either
+            because no number tells them apart, or because there are two mistakes in two definitions, as `about` then says.
         source: Python text that defines all of the task's names; it follows the reference's text.
         style: the manner in which it is written.
         about: what is wrong, where no single variant's name says it.

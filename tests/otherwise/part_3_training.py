@@ -441,7 +441,7 @@ WRONG_EPOCH = [
     script.wrong("never_zeroed", ("    optimizer.zero_grad()\n    for i", "    for i"), ("            optimizer.zero_grad()\n", "")),
     by_index.wrong("never_zeroed", ("        optimizer.zero_grad()\n", "")),
     shared_loop.wrong(
-        "zeroed_after_backward",
+        "zeroed_after_backward no_backward",
         ("        if (step - 1) % accumulation_steps == 0:\n            optimizer.zero_grad(set_to_none=True)\n", ""),
         ("        if step % accumulation_steps != 0", "        optimizer.zero_grad()\n        if step % accumulation_steps != 0"),
     ),
@@ -452,7 +452,7 @@ WRONG_EPOCH = [
             "        optimizer.zero_grad()\n        outputs = model(images)\n        loss = criterion(outputs, masks)\n        scaled",
         ),
     ),
-    trainer.wrong("no_backward", ("            loss.div(self.every).backward()\n", "")),
+    trainer.wrong("no_backward zeroed_after_backward", ("            loss.div(self.every).backward()\n", "")),
     by_index.wrong("no_step", ("        optimizer.step()\n", "")),
     trainer.wrong("one_step_an_epoch", ("            if self.waiting == self.every:\n                self.update()\n", "")),
     script.wrong(
@@ -497,7 +497,7 @@ WRONG_EPOCH = [
     ),
     script.wrong("only_the_loss_returned", ("return epoch_loss, epoch_iou", "return epoch_loss")),
     script.wrong(
-        "clipped_after_step",
+        "clipped_after_step never_clipped",
         (
             """            if max_grad_norm is not None:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
@@ -519,7 +519,7 @@ WRONG_EPOCH = [
     trainer.wrong("clipped_by_value", ("clip_grad_norm_(self", "clip_grad_value_(self")),
     shared_loop.wrong("clipped_to_one", ("max_norm=max_grad_norm)", "max_norm=1.0)")),
     trainer.wrong(
-        "never_clipped",
+        "never_clipped clipped_after_step",
         ("        if self.limit is not None:\n            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.limit)\n", ""),
     ),
     shared_loop.wrong("train_mode_missing", ("    model.train()\n", "")),
