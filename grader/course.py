@@ -18,12 +18,13 @@ from nbgrader.plugins import CsvExportPlugin
 from sqlalchemy.exc import SAWarning
 from traitlets.config import PyFileConfigLoader
 
-from . import cards, report, sandbox
+from . import cards, class_page, exports, sandbox
 from .handover import CourseError, Handin, hand_over, submission_in, submitted, without_folder
 from .journal import Journal, is_final, set_aside, submission_key, ungraded
 from .judge import grade_all
 from .nbgrader_glue import find_alembic, marks_of, nbgrader_config
 from .rubric import assignment, load_manual, notebooks
+from .similarity import similar_in_course
 from .submissions import find_submissions, passed_over
 
 
@@ -248,8 +249,10 @@ def write_reports(api: NbGraderAPI, course: Path, outcome: dict) -> None:
         submissions = gradebook.assignment_submissions(assignment())
         unfinished = {submission.student_id for submission in submissions if submission.needs_manual_grade}
     _blank_unfinished(exported, unfinished | {r["student"] for r in outcome["submissions"] if r["status"] != "graded"})
-    report.write_csv(outcome, course / "grades.csv")
-    report.write_class_page(outcome, course / "class.html", title=f"{assignment()}")
+    outcome["similar"] = similar_in_course(course, [result["student"] for result in outcome["submissions"]])
+    exports.write_grades(outcome, course / "grades.csv")
+    exports.write_checks(outcome, course / "checks.csv")
+    class_page.write_class_page(outcome, course / "class.html")
     part = course / "report.json.part"
     part.write_text(json.dumps(outcome, indent=1), encoding="utf-8")
     os.replace(part, course / "report.json")

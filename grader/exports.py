@@ -1,0 +1,102 @@
+"""The marks of a class as CSV: for people (`grades.csv`), for statistics (`checks.csv`), for Canvas and Moodle.
+
+What is not graded is an empty field beside its status, never 0. Names, notes and messages come from students: no cell of
+ours begins as a formula does. Files that a learning platform exported keep every cell but the marks.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+from .cards import CONTROL, number, said
+from .class_statistics import items_of, tasks_of, total
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run =HYPERLINK(...) out of a student's file name
+LONGEST = 30_000  # characters of a cell; Excel cuts at 32,767
+
+
+def write_csv(path: Path, header: list[str], rows: Iterable[list]) -> Path:
+    """Write a table of our own, with every cell harmless in a spreadsheet."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows([cell(value) for value in row] for row in rows)
+    return Path(path)
+
+
+def cell(value: object) -> str:
+    """A value as the text of a cell: on one line, without control characters, no formula; None is empty."""
+    text = "" if value is None else CONTROL.sub("", str(value)).replace("\n", " ")[:LONGEST]
+    return "'" + text if text.startswith(FORMULA) else text
+
+
+def field(score: float | None) -> str:
+    """A mark, or nothing where there is none."""
+    return "" if score is None else number(score)
+
+
+def by_student(report: dict) -> list[dict]:
+    """The results in the order in which people look for them."""
+    return sorted(report["submissions"], key=lambda result: (result["student"].lower(), result["student"]))
+
+
+# ---- a row a student ----
+
+
+def write_grades(report: dict, path: Path) -> Path:
+    """Write one row a student.
+
+    `score` is what the judge gave; `total` is that with the marks given by hand, once nothing is left to mark.
+    """
+    tasks, items = tasks_of(report), items_of(report)
+    marks = [f"{name} {part}" for name in (*tasks, *items) for part in ("score", "status")]
+    sums = ["total", "total_max", "left_to_mark"]
+    header = ["student", "status", "score", "max_score", *marks, *sums, "carried_forward", "notes", "path"]
+    return write_csv(path, header, (_grades(result, tasks, items) for result in by_student(report)))
+
+
+def _grades(result: dict, tasks: list[str], items: list[str]) -> list:
+    absent = {"score": None, "status": "ungraded"}
+    marked = [result["tasks"].get(task, absent) for task in tasks]
+    marked += [result.get("manual", {}).get(item, {**absent, "status": "to mark"}) for item in items]
+    marks = [text for outcome in marked for text in (field(outcome["score"]), outcome["status"])]
+    carried = " ".join(task for task in tasks if result["tasks"].get(task, {}).get("carried_forward"))
+    sums = total(result)
+    row = [result["student"], result["status"], field(result["score"]), result["max_score"], *marks]
+    row += ["" if sums["open"] else field(sums["score"]), sums["max_score"], number(sums["open"]), carried]
+    return [*row, " | ".join(result["notes"]), result["path"]]
+
+
+# ---- a row a check ----
+
+CHECKS = ["student", "task", "check", "hidden", "passed", "points", "max", "message", "diagnosis", "seconds", "status"]
+
+
+def write_checks(report: dict, path: Path) -> Path:
+    """Write one row for each student and check, the long form that statistics programs take.
+
+    `passed` is true, false, or empty where the check did not apply; a task without a verdict has one row, with an empty check.
+    """
+    rows = (row for result in by_student(report) for task in tasks_of(report) for row in _checks(result, task))
+    return write_csv(path, CHECKS, rows)
+
+
+def _checks(result: dict, task: str) -> Iterable[list]:
+    outcome = result["tasks"].get(task)
+    if outcome is None:
+        return
+    student, status = result["student"], outcome["status"]
+    diagnosis = "; ".join(d.get("title") or d.get("name", "") for d in outcome.get("diagnoses") or [])
+    if outcome["score"] is None and not outcome["checks"]:
+        reason = outcome.get("reason") or outcome.get("unreadable")
+        yield [student, task, None, None, None, None, number(outcome["max_score"]), reason, diagnosis, None, status]
+    for check in outcome["checks"]:
+        passed = {True: "true", False: "false", None: ""}[check["passed"]]
+        gained = {True: number(check["points"]), False: "0", None: ""}[check["passed"]]
+        told = "" if check["passed"] else said(check)
+        row = [student, task, check["name"], str(bool(check["hidden"])).lower(), passed, gained, number(check["points"])]
+        yield [*row, told, "" if check["passed"] else diagnosis, check.get("seconds"), status]
+    for name in outcome.get("left_out") or []:
+        yield [student, task, name, None, None, None, None, None, None, None, status]
