@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="unetlab", description="Teach, check and grade the U-Net lab.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_check, _add_pack, _add_grade, _add_class, _add_build, _add_release, _add_demo):
+    for add in (_add_check, _add_pack, _add_grade, _add_class, _add_export, _add_build, _add_release, _add_demo):
         add(commands)
     return parser
 
@@ -156,6 +156,32 @@ def _class(options) -> int:
     _require_solutions("class")
     report = grade_class(options.handins, options.course, jobs=options.jobs, device=options.device, insecure=options.insecure, say=print)
     print(summary_table(report))
+    return 0
+
+
+def _add_export(commands) -> None:
+    command = commands.add_parser("export", help="instructors: a graded course's marks for Canvas or Moodle")
+    command.add_argument("course", type=Path, help="course folder, graded by `unetlab class`")
+    for name, file in (("canvas", "the gradebook"), ("moodle", "the grading worksheet")):
+        text = f"write {name}.csv: {file} that {name.title()} exported with the marks in it, or without it a file of our own"
+        command.add_argument(f"--{name}", nargs="?", type=Path, const=False, metavar="EXPORTED.csv", help=text)
+    command.add_argument("--column", help="the assignment's column in Canvas's gradebook (default: the one of the assignment's name)")
+    command.add_argument("--scale", action="store_true", help="convert the marks where the platform gives other points")
+    command.set_defaults(run=_export)
+
+
+def _export(options) -> int:
+    from . import platforms
+
+    if options.canvas is None and options.moodle is None:
+        raise ValueError("say --canvas or --moodle, if possible with the file that it exported")
+    report = platforms.read_report(options.course)
+    if options.canvas is not None:
+        merged = platforms.canvas(report, options.canvas or None, options.column, options.scale)
+        print(*platforms.write(merged, options.course / "canvas.csv", options.canvas or None), sep="\n")
+    if options.moodle is not None:
+        merged = platforms.moodle(report, options.moodle or None, options.scale)
+        print(*platforms.write(merged, options.course / "moodle.csv", options.moodle or None), sep="\n")
     return 0
 
 

@@ -140,7 +140,8 @@ def judge_class(
         result = results.get(handin.student) or copy.deepcopy(judged[handin.key])
         if not is_final(result):  # the gradebook takes it from here; the next run tries again
             journal.append(handin.key, result)
-        results[handin.student] = {**result, "student": handin.student, "path": str(handin.submission.path)}
+        origin = {"path": str(handin.submission.path), "lms_id": handin.submission.lms_id}
+        results[handin.student] = {**result, "student": handin.student, **origin}
     return results
 
 

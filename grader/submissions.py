@@ -44,6 +44,9 @@ LMS = [  # the student's name, then the file's own
     re.compile(r".+?_([^_]+)_attempt_[\d-]+_?(.*)$", re.DOTALL),  # Blackboard
     re.compile(r"(.+?)(?:_LATE)?_\d{3,}_\d{3,}_(.+)$", re.DOTALL),  # Canvas
 ]
+# The number by which Moodle and Canvas know a student: two of one name are two students.
+MOODLES_NUMBER = re.compile(r".+?_(\d+)_assignsubmission_[a-z]+", re.DOTALL)
+CANVAS_NUMBER = re.compile(r".+?(?:_LATE)?_(\d{3,})_\d{3,}_.+$", re.DOTALL)
 COPY = re.compile(r"(?: ?\(\d+\)|-\d{1,2}| - Copy| copy)$")  # what browsers and Canvas add to a second copy
 KIT = Path(__file__).resolve().parents[1]
 EMPTY = "(empty folder)"
@@ -85,6 +88,7 @@ class Submission:
     files: list[File]
     notes: list[str] = field(default_factory=list)
     others: list[File] = field(default_factory=list)
+    lms_id: str = ""  # the learning platform's number for the student, where the names of the files tell it
 
     def sources(self) -> list[Source]:
         """The code, notebooks first and in order; notes are left on the way; Unreadable when nothing can be read."""
@@ -163,7 +167,11 @@ def _in_tree(path: Path) -> list[Submission]:
 def _submission(name: str, files: list[File]) -> Submission:
     work, others = [f for f in files if f.is_work], [f for f in files if not f.is_work and f.name.name != EMPTY]
     place = Path(os.path.commonpath([file.place for file in files]))
-    return Submission(_plain_path(place), name, work, [], others)
+    numbers = {number for file in files if (number := _lms_number(*re.split(r"[/\\]|: ", file.shown)))}
+    lms_id = numbers.pop() if len(numbers) == 1 else ""
+    if lms_id and name.casefold() == "participant":  # as Moodle calls everybody where marking is anonymous
+        name = f"{name}_{lms_id}"
+    return Submission(_plain_path(place), name, work, [], others, lms_id)
 
 
 def _parents(path: Path) -> list[str]:
@@ -177,7 +185,7 @@ def _make_names_unique(found: list[Submission]) -> None:
         name, number = submission.student, 1
         while submission.student.lower() in taken:
             number += 1
-            submission.student = f"{name}_{number}"
+            submission.student = f"{name}_{submission.lms_id if submission.lms_id and number == 2 else number}"
         if number > 1:
             submission.notes.append(f"another hand-in is named {name} too; this one is {submission.student}")
         taken.add(submission.student.lower())
@@ -335,9 +343,10 @@ def _split(files: list[File], own: list[str], by_folder: bool, nested: bool = Fa
         return [(_student(names), files)] if files_that_count or nested or files and not by_folder else []
     groups: dict[tuple, list[File]] = {}
     for file in files_that_count:
-        groups.setdefault((len(file.name.parts) > 1, _owner(file.name.parts[0])), []).append(file)
+        top = file.name.parts[0]
+        groups.setdefault((len(file.name.parts) > 1, _owner(top), _lms_number(top)), []).append(file)
     direct, claimed = [], []  # a name that only stands inside another's hand-in takes it from nobody
-    for (is_folder, owner), group in groups.items():
+    for (is_folder, owner, _), group in groups.items():
         if is_folder and not _lms_owner(group[0].name.parts[0]):
             for name, theirs in _split(group, [owner], False, nested=True):
                 (direct if name == _clean(owner) else claimed).append((name, theirs))
@@ -350,7 +359,7 @@ def _is_one(files: list[File], nested: bool) -> bool:
     """Whether a tree is one student's: named as the lab names things, or code that imports its neighbour."""
     tops = {file.name.parts[0] for file in files}
     if any(map(_lms_owner, tops)):
-        return len({_owner(top) for top in tops}) == 1 and nested
+        return len({(_owner(top), _lms_number(top)) for top in tops}) == 1 and nested
     at_top = [file for file in files if len(file.name.parts) == 1]
     if any(_is_the_labs(file.name.stem) for file in at_top) or any(GENERIC.match(top) for top in tops):
         return True
@@ -396,6 +405,12 @@ def _owner(part: str) -> str:
 def _lms_owner(part: str) -> str:
     """The student in a name that a learning platform gave; empty for any other name."""
     return next((match.group(1) for pattern in LMS if (match := pattern.match(part))), "")
+
+
+def _lms_number(*parts: str) -> str:
+    """The number that a learning platform put into the names along a path; Moodle's, which is plainer, before Canvas's."""
+    found = [match.group(1) for pattern in (MOODLES_NUMBER, CANVAS_NUMBER) for part in reversed(parts) if (match := pattern.match(part))]
+    return found[0] if found else ""
 
 
 def _is_the_labs(stem: str) -> bool:
