@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -107,7 +108,8 @@ def oddity(check: dict) -> str:
     """Why a check may be worth a look itself; empty where it is not."""
     if check["judged"] >= class_statistics.ENOUGH and not check["passed"]:
         return "nobody passes it"
-    if (check["discrimination"] or 0) < -0.05:
+    # Two standard errors of a correlation of 0: in a small class some are negative by chance.
+    if check["discrimination"] is not None and check["discrimination"] < -2 / math.sqrt(check["judged"]):
         return "those who pass it have fewer marks elsewhere than those who fail it"
     return ""
 
