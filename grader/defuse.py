@@ -17,6 +17,7 @@ PICTURES = ("image/png", "image/jpeg", "image/gif")
 MARKUP = re.compile(r"<\s*[A-Za-z/!]")
 # A markdown picture that is not from here: neither attached, nor a plain path, nor in the text itself.
 REMOTE_PICTURE = re.compile(r"!(?=\[)(?!\[[^\[\]]*\]\((?:attachment:|data:image/(?:png|jpeg|gif);|(?!\s*//)[\w./ %-]+\)))")
+ATTACHED = re.compile(r"!\[([^\[\]]*)\]\(attachment:((?:[^()\s]|\([^()\s]*\))*)[^)]*\)")
 HREF = re.compile(r"\\(?:href|url|require)(?![A-Za-z])")  # MathJax makes links of these, javascript: as well
 
 
@@ -39,7 +40,7 @@ def _pictures(attachments: object) -> NotebookNode:
     kinds = {
         name: {k: v for k, v in files.items() if _is_picture(k, v)}
         for name, files in attachments.items()
-        if isinstance(files, dict)
+        if isinstance(files, dict) and re.fullmatch(r"[\w. ()-]+", name)
     }
     return NotebookNode({name: files for name, files in kinds.items() if files})
 
@@ -89,7 +90,7 @@ class DefuseHtml(NbGraderPreprocessor):
             if cell.cell_type == "code":
                 cell.outputs = [self._output(output) for output in cell.outputs]
             elif cell.source not in ours:
-                cell.source = self._text(cell.source)
+                cell.source = self._text(_without_missing_pictures(cell))
         return nb, resources
 
     def _text(self, source: str) -> str:
@@ -115,6 +116,12 @@ class DefuseHtml(NbGraderPreprocessor):
         left_out = {"text/plain": f"(left out here: an output of the kind {', '.join(output.data)})"}
         output.data, output.metadata = NotebookNode(kept or left_out), NotebookNode()
         return output
+
+
+def _without_missing_pictures(cell: NotebookNode) -> str:
+    """A text without pictures that are not attached: on one of them nbconvert gives up the whole page."""
+    there = cell.get("attachments", {})
+    return ATTACHED.sub(lambda found: found[0] if found[2] in there else found[1], cell.source)
 
 
 def _text(value: object) -> str:

@@ -17,12 +17,13 @@ import nbformat
 from nbconvert.exporters import NotebookExporter
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook
-from nbgrader.preprocessors import GetGrades, SaveAutoGrades
+from nbgrader.preprocessors import SaveAutoGrades
 from nbgrader.utils import compute_checksum, is_grade, is_solution
 from traitlets import Bool, Unicode
 
 from . import cards
 from .defuse import DefuseHtml, strip
+from .feedback import NOTES, FeedbackGrades
 from .handover import documents, not_handed_in, read_slip, released_path, without_folder
 from .journal import Journal, is_final, judge_once, submission_key, ungraded
 from .reading import Unreadable, load_notebook
@@ -168,7 +169,7 @@ class JudgeGrades(SaveAutoGrades):
             parts = [said if tasks else self._why_open(cell) or said, *parts]
         if self.notes_to_show:
             shown = "\n".join(f"- `{cards.plain(note)}`" for note in self.notes_to_show)
-            parts.insert(0, f"Notes on this hand-in:\n\n{shown}")
+            parts.insert(0, f"{NOTES}\n\n{shown}")
             self.notes_to_show = []
         self._find("comment", cell).auto_comment = "\n\n".join(parts) or None
         self.gradebook.db.commit()
@@ -226,33 +227,6 @@ def _concerns(note: str, notebook: str) -> bool:
     return not note.startswith(tuple(f"{other}.ipynb:" for other in notebooks() - {notebook}))
 
 
-# ---- the feedback ----
-
-
-class FeedbackGrades(GetGrades):
-    """GetGrades that says which marks are still missing: nbgrader shows them as 0."""
-
-    def preprocess(self, nb, resources):
-        """Put marks and comments into a notebook, and on top of it what a person has still to mark."""
-        self.open_points = 0.0
-        nb, resources = super().preprocess(nb, resources)
-        if self.open_points:
-            said = f"**Not final.** {self.open_points:g} points here are still to be marked by a person"
-            said += "; until then they count as 0."
-            nb.cells.insert(0, nbformat.v4.new_markdown_cell(said))
-        return nb, resources
-
-    def _get_score(self, cell, resources):
-        super()._get_score(cell, resources)
-        ids = cell.metadata.nbgrader["grade_id"], self.notebook_id, self.assignment_id, self.student_id
-        grade = self.gradebook.find_grade(*ids)
-        if grade.needs_manual_grade:
-            self.open_points += grade.max_score
-            if is_solution(cell):
-                said = "Not marked yet: a person will read this answer."
-                cell.metadata.nbgrader["comment"] = "\n\n".join(filter(None, [said, cell.metadata.nbgrader.get("comment")]))
-
-
 # ---- the settings ----
 
 
@@ -292,8 +266,9 @@ c.Autograde.autograde_preprocessors = [
     "nbgrader.preprocessors.AssignLatePenalties",
     "nbgrader.preprocessors.CheckCellMetadata",
 ]
+c.GenerateFeedback.exporter_class = "grader.feedback.FeedbackExporter"
 c.GenerateFeedback.preprocessors = [
-    "grader.nbgrader_glue.FeedbackGrades",
+    "grader.feedback.FeedbackGrades",
     "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
 ]
 

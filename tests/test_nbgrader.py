@@ -1,5 +1,6 @@
 """Hand-ins through real nbgrader, judged for real in Part 1: repairs, marks, comments, feedback, export."""
 
+import ast
 import copy
 import csv
 import hashlib
@@ -19,6 +20,7 @@ import torch
 
 pytest.importorskip("nbgrader")
 
+from bs4 import BeautifulSoup
 from nbgrader.api import Gradebook
 
 from grader import course as courses
@@ -358,9 +360,10 @@ def test_a_document_keeps_untouched_answers_open_and_is_linked(graded):
 
 def test_feedback_says_what_is_not_marked_yet(graded):
     page = feedback(graded.course, "perfect", THREE)
-    points = sum(item.points for item in load_manual().values() if item.notebook == THREE)
-    assert "Not final." in page and f"{points:g} points" in page and page.count("Not marked yet") == 2
-    assert "Not final." not in feedback(graded.course, "perfect", ONE)
+    here = sum(item.notebook == THREE for item in load_manual().values())
+    assert "Not final." in page and f"{MANUAL:g} points are still to be marked" in page
+    assert page.count("Not marked yet") == len(load_manual()) + here  # in the table at the top, and at each answer
+    assert "Not final." in feedback(graded.course, "perfect", ONE) and "Not final." not in feedback(graded.course, "forger", ONE)
 
 
 # ---- what people read ----
@@ -449,6 +452,39 @@ def test_hidden_checks_show_rule_and_hint_only(graded):
     assert page.count("(hidden check)") >= len(hidden)
     for check in hidden:
         assert check["message"] not in page and check["message"] not in shown
+
+
+def lines_of_hidden_checks():
+    """Every line of code in the hidden checks that is long enough to be told from others; rules and hints are no code."""
+    lines = set()
+    for path in (KIT / "solutions" / "checks").glob("test_*.py"):
+        text = path.read_text().splitlines()
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, ast.FunctionDef):
+                body = function.body[1:] if ast.get_docstring(function) else function.body
+                lines |= {line.strip() for each in body for line in text[each.lineno - 1 : each.end_lineno]}
+    return {line for line in lines if len(line) > 30}
+
+
+def lines_of_the_reference(course):
+    """Every line that a student has to write."""
+    given = "\n".join(path.read_text() for path in (course / "release").rglob("*.ipynb"))
+    lines = {line.strip() for line in reference_source().splitlines()}
+    return {line for line in lines if len(line) > 30 and json.dumps(line)[1:-1] not in given}
+
+
+def test_feedback_shows_no_line_of_the_hidden_checks_and_none_of_the_reference(graded):
+    hidden, solution = lines_of_hidden_checks(), lines_of_the_reference(graded.course)
+    assert len(hidden) > 200 and len(solution) > 50
+    for student in ("forger", "broken", "hostile"):
+        for notebook in notebooks():
+            shown = BeautifulSoup(feedback(graded.course, student, notebook), "html5lib").get_text()
+            shown += " ".join(comments(graded.course, student).values())
+            assert not [line for line in hidden if line in shown]
+            # the one with a slip handed in the reference's code for Part 1, and sees that
+            assert student == "hostile" and notebook == ONE or not [line for line in solution if line in shown]
+    perfect = BeautifulSoup(feedback(graded.course, "perfect"), "html5lib").get_text()
+    assert [line for line in solution if line in perfect]  # such lines would be found
 
 
 def test_exports(graded):
