@@ -31,7 +31,7 @@ def card_html(task: str, outcome: dict) -> str:
         title=task_title(task),
         tone=_tone(outcome),
         marks=_marks(outcome),
-        lines=[_counted(outcome), *_explained(task, outcome)] if lost or outcome["score"] is None else _explained(task, outcome),
+        lines=[_counted(outcome), *explained(task, outcome)] if lost or outcome["score"] is None else explained(task, outcome),
         diagnoses=_diagnoses(outcome),
         failed=lost,
         passed=[check for check in checks if check["passed"]],
@@ -40,7 +40,7 @@ def card_html(task: str, outcome: dict) -> str:
 
 def comment_text(task: str, outcome: dict) -> str:
     """Return one task's result as text that is harmless and readable both as markdown and as plain text."""
-    lines = [f"Task {task}: {_headline(outcome)}.", "", *map(plain, _explained(task, outcome))]
+    lines = [f"Task {task}: {_headline(outcome)}.", "", *map(plain, explained(task, outcome))]
     for found in _diagnoses(outcome):
         cause = f"Likely cause: your numbers are those of a solution in which {plain(found['title'])}."
         lines.append(cause + (f" Hint: {plain(found['hint'])}" if found.get("hint") else ""))
@@ -52,7 +52,7 @@ def comment_text(task: str, outcome: dict) -> str:
 
 def _comment_line(check: dict) -> str:
     lost = f" (−{check['points']:g})" if check["passed"] is False else ""
-    rows = dict(_rows(check))
+    rows = dict(rows_of(check))
     hint = rows.pop("hint", "")
     told = "; ".join(f"{label}: {text}" for label, text in rows.items())
     line = f"- {MARKS[check['passed']]}{lost}: {plain(check['rule'])}"
@@ -68,11 +68,11 @@ def _shown(check: dict) -> dict:
         "passed": check["passed"],
         "sign": MARKS[check["passed"]][0],
         "marks": f"{got} / {number(check['points'])}",
-        "rows": _rows(check),
+        "rows": rows_of(check),
     }
 
 
-def _rows(check: dict) -> list[tuple[str, str]]:
+def rows_of(check: dict) -> list[tuple[str, str]]:
     """What a failed check says beside its rule, labelled: input, yours, expected, hint; of a hidden one the hint alone."""
     rows = []
     if not check["hidden"]:
@@ -94,7 +94,7 @@ def _tell_once(checks: list[dict]) -> None:
             told.add(told_here)
 
 
-def _explained(task: str, outcome: dict) -> list[str]:
+def explained(task: str, outcome: dict) -> list[str]:
     """What a student has to know of how a task was marked."""
     lines = []
     if outcome.get("carried_forward"):

@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="unetlab", description="Teach, check and grade the U-Net lab.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_check, _add_pack, _add_grade, _add_class, _add_export, _add_build, _add_release, _add_demo):
+    for add in (_add_check, _add_pack, _add_grade, _add_class, _add_export, _add_build, _add_release, _add_gradescope, _add_demo):
         add(commands)
     return parser
 
@@ -212,6 +212,25 @@ def _release(options) -> int:
 
     release(options.directory, options.repo)
     print(f"the students' copy lies in {options.directory}")
+    return 0
+
+
+def _add_gradescope(commands) -> None:
+    command = commands.add_parser("gradescope", help="instructors: write an autograder zip for Gradescope")
+    command.add_argument("out", type=Path, metavar="OUT.zip")
+    command.add_argument("--only", type=_tasks, help="tasks, such as 1.1,1.4 (default: all)")
+    when = "when students see the hidden checks' results: visible, after_due_date, after_published (default), hidden"
+    command.add_argument("--hidden", default="after_published", metavar="WHEN", help=when)
+    index = "index of torch's builds without CUDA (PyTorch's install page names it); the image gets much smaller"
+    command.add_argument("--torch-index", default="", metavar="URL", help=index)
+    command.set_defaults(run=_gradescope)
+
+
+def _gradescope(options) -> int:
+    _require_solutions("gradescope")
+    from .gradescope import write_zip
+
+    print(write_zip(options.out, options.only, options.hidden, options.torch_index))
     return 0
 
 

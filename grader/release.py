@@ -18,7 +18,7 @@ COLAB = "https://colab.research.google.com"
 GITHUB = re.compile(r"(?:https://github\.com/|git@github\.com:)([\w.-]+)/([\w.-]+?)(?:\.git)?/?")
 
 
-class ReleaseError(Exception):
+class ReleaseError(ValueError):
     """A release that cannot be written: what is in the way, and how to mend it."""
 
 
