@@ -1,5 +1,7 @@
 """An instructor's way through nbgrader's formgrader on a graded course, in a real browser."""
 
+import contextlib
+import json
 import os
 import shutil
 import socket
@@ -15,46 +17,57 @@ import pytest
 pytest.importorskip("nbgrader")
 webdriver = pytest.importorskip("selenium.webdriver")
 
+from selenium.common.exceptions import NoAlertPresentException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from grader import course as courses
 from grader import demo
-from grader.rubric import notebooks
-from tests.test_nbgrader import ONE, PART_1, THREE, answer, judged_quickly
+from grader.rubric import load_rubric, notebooks
+from tests.attacks import CALL, MARKUP
+from tests.madeup import made_up
+from tests.test_feedback import attack
+from tests.test_nbgrader import ONE, PART_1, THREE, answer, gradebook
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")]  # nbgrader's own
 KIT = Path(__file__).resolve().parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SCRIPT = "document.title='gotcha'"
 ANSWER = f'My **answer**.<img src=x onerror="{SCRIPT}"><script>{SCRIPT}</script> $\\href{{javascript:alert(1)}}{{x}}$'
 DRIVER = shutil.which("chromedriver")
+STUDENTS = ("ada", "carla", "eve")
 
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
+    """A course of three: one with answers to read, one with a slip and one notebook, one who attacks whoever reads."""
     if not (CHROMIUM and DRIVER):
         pytest.skip("needs chromium and chromedriver (Debian: chromium, chromium-driver)")
     root = tmp_path_factory.mktemp("formgrader")
     course, handins = root / "course", root / "handins"
     courses.open_course(course)
     good = demo.solution_cells(course)
-    swapped = {**good, "task_1_1": demo.changed(good["task_1_1"], "return features, pooled", "return pooled, features")}
-    for student, cells in {"ada": good, "carla": swapped}.items():
+    for student in STUDENTS:
         (handins / student).mkdir(parents=True)
         for name in sorted(notebooks()):
             nb = nbformat.read(course / "release" / "lab04" / f"{name}.ipynb", as_version=4)
-            demo.fill(nb, cells)
+            demo.fill(nb, good)
             answer(nb, ANSWER if student == "ada" else "YOUR ANSWER HERE")
+            if student == "eve" and name == ONE:
+                attack(nb)
             if student == "ada" or name == ONE:
-                nbformat.write(nb, handins / student / f"{name}.ipynb")
+                (handins / student / f"{name}.ipynb").write_text(json.dumps(nb))
     (handins / "carla" / "report.pdf").write_bytes(b"%PDF-1.4")
-    judged_quickly.real = courses.grade_all
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(courses, "grade_all", judged_quickly)
-        courses.grade_class(handins, course)
+    grade(handins, course)
     return course
+
+
+def grade(handins, course):
+    """The class, with made-up marks: all but carla's Task 1.1."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(courses, "grade_all", made_up({"carla": {"1.1": "the wrong shape"}, "eve": {"1.2": MARKUP[1]}}))
+        return courses.grade_class(handins, course)
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +128,8 @@ def browser(graded, tmp_path_factory):
     ]
     for flag in [*flags, f"--user-data-dir={tmp_path_factory.mktemp('profile')}", "--window-size=1280,2400"]:
         options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+    options.set_capability("unhandledPromptBehavior", "ignore")  # a dialog that a page opens is to be seen
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
     driver.set_page_load_timeout(60)
     yield driver
@@ -132,53 +147,155 @@ def shoot(browser, element, name):
         browser.save_screenshot(str(Path(folder) / f"{name}.png"))
 
 
-def test_from_the_gradebook_to_a_students_score_and_comment(server, browser):
+def asked_for(browser) -> set[str]:
+    """The addresses that the browser asked for since the last call."""
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
+
+
+def attacked(browser) -> list[str]:
+    """What the open page did beyond being read: a dialog, a script that ran, an address on another machine."""
+    found = []
+    with contextlib.suppress(NoAlertPresentException):
+        found.append(f"dialog: {browser.switch_to.alert.text}")
+        browser.switch_to.alert.dismiss()
+    if browser.execute_script("return window.gotcha || document.title.includes('gotcha')"):
+        found.append("a script ran")
+    return found + sorted(address for address in asked_for(browser) if "/spy" in address)
+
+
+def open_submission(server, browser, notebook, student):
+    """Open a student's notebook in formgrader, and wait until its script has filled in marks and comments."""
+    for number in range(len(STUDENTS)):
+        browser.get(f"{server}/formgrader/gradebook/lab04/{notebook}")
+        see(browser, lambda number=number: browser.find_elements(By.PARTIAL_LINK_TEXT, "Submission #")[number:])[0].click()
+        ready(browser)
+        if student in browser.find_element(By.CSS_SELECTOR, ".breadcrumb").get_attribute("textContent"):
+            return
+    raise AssertionError(f"{student} is not among the submissions of {notebook}")
+
+
+def ready(browser):
+    """Formgrader writes over what is typed before its own data has come."""
+    script = "return !!(window.formgrader && formgrader.grades.loaded && formgrader.comments.loaded)"
+    see(browser, lambda: browser.execute_script(script))
+
+
+def write(browser, name, text):
+    """Type into a field of formgrader, leave it, and wait until it is saved."""
+    field = browser.find_element(By.ID, name)
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", field)
+    browser.execute_script("window.saved = false; $(document).one('finished_saving', () => window.saved = true)")
+    field.clear()
+    field.send_keys(text, Keys.TAB)
+    see(browser, lambda: browser.execute_script("return window.saved"))
+
+
+def click(browser, text):
+    """Click a link of this text, once it is there."""
+    see(browser, lambda: browser.find_elements(By.LINK_TEXT, text))[0].click()
+
+
+def test_every_task_has_its_mark_comment_and_card(server, browser):
+    full = load_rubric()["1.1"].points
+    for student in ("ada", "carla"):
+        open_submission(server, browser, ONE, student)
+        score, comment = (browser.find_element(By.ID, name) for name in ("check_1_1", "task_1_1-comment"))
+        said = comment.get_attribute("value") or comment.get_attribute("placeholder")
+        cards = browser.find_elements(By.CSS_SELECTOR, "div[style*='border-left:6px solid'], div[style*='border-left: 6px solid']")
+        assert len(cards) == 4 and "Encoder block" in cards[0].text
+        shoot(browser, cards[0], f"formgrader_{student}")
+        if student == "ada":
+            assert float(score.get_attribute("placeholder")) == full and f"{full:g} of {full:g} points" in said
+        else:
+            assert float(score.get_attribute("placeholder")) == 0 and "✗ failed" in said
+            assert "the wrong shape" in cards[0].text and "Likely cause" in cards[0].text
+
+
+def test_a_written_answer_is_read_and_documents_open(server, browser, graded):
+    open_submission(server, browser, THREE, "ada")
+    assert "My answer" in browser.find_element(By.TAG_NAME, "body").text
+    shoot(browser, browser.find_element(By.ID, "report-comment"), "formgrader_report_ada")
+    assert not browser.find_elements(By.CSS_SELECTOR, "a[href^='javascript:alert']")
+    open_submission(server, browser, THREE, "carla")
+    shoot(browser, browser.find_element(By.ID, "report-comment"), "formgrader_report_carla")
+    assert f"{THREE}.ipynb was not handed in" in browser.find_element(By.TAG_NAME, "body").text
+    link = browser.find_element(By.LINK_TEXT, "report.pdf").get_attribute("href")
+    assert urllib.request.urlopen(link, timeout=10).read().startswith(b"%PDF")
+
+
+def test_what_students_wrote_does_nothing_to_its_reader(server, browser, graded, tmp_path):
+    pages = [(graded / "feedback" / "eve" / "lab04" / f"{ONE}.html").as_uri(), (graded / "feedback" / "ada" / "lab04" / f"{THREE}.html").as_uri()]
+    bare = tmp_path / "bare.html"  # the cleaning alone, without the policy that forbids scripts
+    text = (graded / "feedback" / "eve" / "lab04" / f"{ONE}.html").read_text()
+    bare.write_text(text.replace("Content-Security-Policy", "X"))
+    assert "default-src" in bare.read_text()
+    for page in [*pages, bare.as_uri()]:
+        asked_for(browser)
+        browser.get(page)
+        time.sleep(1)
+        assert "gotcha" in browser.page_source and attacked(browser) == []
+    browser.get(pages[0])
+    assert not {address for address in asked_for(browser) if not address.startswith(("file:", "data:"))}
+    open_submission(server, browser, ONE, "eve")
+    assert attacked(browser) == []
+
+
+def test_an_unsafe_page_is_found_out(browser, tmp_path):
+    """The observer itself."""
+    for number, text in enumerate((MARKUP[0], MARKUP[1], MARKUP[2])):
+        page = tmp_path / f"{number}.html"
+        page.write_text(f"<!DOCTYPE html><title>x</title><p>{text}".replace("alert(1);", "alert(1);" * (number == 1)))
+        browser.get(page.as_uri())
+        time.sleep(1)
+        assert attacked(browser), text
+    assert CALL
+
+
+def test_from_the_assignment_to_a_mark_a_correction_and_the_feedback(server, browser, graded):
+    browser.get(f"{server}/formgrader")
+    click(browser, "Manual Grading")
+    click(browser, "lab04")
+    click(browser, THREE)
+    rows = see(browser, lambda: [row.text for row in browser.find_elements(By.CSS_SELECTOR, "table tbody tr") if "Submission" in row.text])
+    assert len(rows) == len(STUDENTS)
+    open_submission(server, browser, THREE, "ada")
+    write(browser, "report", "12")
+    write(browser, "report-comment", "Well **argued**, but where are the <seeds>?")
+    open_submission(server, browser, ONE, "carla")
+    write(browser, "check_1_1", "7.5")
+    write(browser, "task_1_1-comment", "The order is all that is wrong.")
+
     browser.get(f"{server}/formgrader/gradebook/lab04/{ONE}")
-    links = see(browser, lambda: browser.find_elements(By.PARTIAL_LINK_TEXT, "Submission #"))
-    assert len(links) == 2
-    rows = [row.text for row in browser.find_elements(By.CSS_SELECTOR, "table tbody tr")]
-    assert any(f"{PART_1:g}" in row for row in rows)
-    seen = {}
-    for number in range(2):
-        browser.get(f"{server}/formgrader/gradebook/lab04/{ONE}")
-        see(browser, lambda: browser.find_elements(By.PARTIAL_LINK_TEXT, "Submission #"))[number].click()
-        score = see(browser, lambda: browser.find_element(By.ID, "check_1_1"))
-        see(browser, lambda score=score: score.get_attribute("placeholder"))
-        comment = browser.find_element(By.ID, "task_1_1-comment")
-        see(browser, lambda comment=comment: comment.get_attribute("placeholder") or comment.get_attribute("value"))
-        text = comment.get_attribute("value") or comment.get_attribute("placeholder")
-        seen[float(score.get_attribute("placeholder"))] = text
-        assert "Encoder block" in browser.find_element(By.TAG_NAME, "body").text  # the card
-        shoot(browser, comment, f"formgrader_{number}")
-    full = max(seen)
-    assert full == 20 and "20 of 20 points" in seen[full]
-    assert min(seen) < 20 and "✗ failed" in seen[min(seen)]
+    rows = see(browser, lambda: [row.text for row in browser.find_elements(By.CSS_SELECTOR, "table tbody tr") if "Submission" in row.text])
+    assert any(f"{PART_1 - 20 + 7.5:g} / {PART_1:g}" in row for row in rows), rows
+    shoot(browser, browser.find_element(By.TAG_NAME, "table"), "formgrader_gradebook")
+
+    browser.get(f"{server}/formgrader/manage_submissions/lab04")
+    for student in ("ada", "carla"):
+        regenerate(browser, student)
+    both_are_there(graded)
+    grade(graded.parent / "handins", graded)
+    both_are_there(graded)
 
 
-def open_submission(server, browser, notebook, number):
-    browser.get(f"{server}/formgrader/gradebook/lab04/{notebook}")
-    see(browser, lambda: browser.find_elements(By.PARTIAL_LINK_TEXT, "Submission #"))[number].click()
-    return see(browser, lambda: browser.find_element(By.ID, "report"))
+def regenerate(browser, student):
+    """Have formgrader write a student's feedback again."""
+    row = see(browser, lambda: [r for r in browser.find_elements(By.CSS_SELECTOR, "#main-table tr") if student in r.text])[0]
+    row.find_element(By.CSS_SELECTOR, ".generate-feedback a").click()
+    modal = see(browser, lambda: [m for m in browser.find_elements(By.CSS_SELECTOR, ".modal") if "feedback" in m.text], 120)[0]
+    assert "Successfully generated feedback" in modal.text
+    modal.find_element(By.CSS_SELECTOR, "button.btn-primary, .modal-footer button").click()
+    see(browser, lambda: not browser.find_elements(By.CSS_SELECTOR, ".modal, .modal-backdrop"))
 
 
-def test_a_written_answer_is_read_and_marked_by_hand(server, browser, graded):
-    seen = {}
-    for number in range(2):
-        score = open_submission(server, browser, THREE, number)
-        body = browser.find_element(By.TAG_NAME, "body").text
-        student = "ada" if "My answer" in body else "carla"
-        shoot(browser, browser.find_element(By.ID, "report-comment"), f"formgrader_report_{student}")
-        assert "gotcha" not in browser.title and not browser.find_elements(By.CSS_SELECTOR, "a[href^='javascript:alert']")
-        assert f"{THREE}.ipynb was not handed in" in body or student == "ada"
-        seen[student] = number
-        if student == "carla":
-            assert browser.find_element(By.LINK_TEXT, "report.pdf").get_attribute("href").endswith("/report.pdf")
-            link = browser.find_element(By.LINK_TEXT, "report.pdf").get_attribute("href")
-            assert urllib.request.urlopen(link, timeout=10).read().startswith(b"%PDF")
-    assert set(seen) == {"ada", "carla"}
-    score = open_submission(server, browser, THREE, seen["ada"])
-    time.sleep(1)  # formgrader's own script loads the grades, and would write over what is typed before
-    score.send_keys("12")
-    score.send_keys(Keys.TAB)
-    see(browser, lambda: courses.manual_marks(courses.open_course(graded), "ada")["report"]["status"] == "marked")
-    assert courses.manual_marks(courses.open_course(graded), "ada")["report"]["score"] == 12
+def both_are_there(course):
+    """Marks and comments, in the gradebook and on the students' pages."""
+    with gradebook(course) as book:
+        report, encoder = (book.find_grade(*ids) for ids in [("report", THREE, "lab04", "ada"), ("check_1_1", ONE, "lab04", "carla")])
+        assert (report.manual_score, report.needs_manual_grade) == (12, False)
+        assert (encoder.auto_score, encoder.manual_score, encoder.score) == (0, 7.5, 7.5)
+    page = (course / "feedback" / "ada" / "lab04" / f"{THREE}.html").read_text()
+    assert "12 / 15" in page and "Well <strong>argued</strong>" in page and "<seeds>" not in page
+    page = (course / "feedback" / "carla" / "lab04" / f"{ONE}.html").read_text()
+    assert "7.5 / 20" in page and "instead of the 0 of the automatic checks" in page and "The order is all that is wrong." in page

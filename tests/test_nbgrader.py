@@ -468,9 +468,9 @@ def lines_of_hidden_checks():
 
 def lines_of_the_reference(course):
     """Every line that a student has to write."""
-    given = "\n".join(path.read_text() for path in (course / "release").rglob("*.ipynb"))
-    lines = {line.strip() for line in reference_source().splitlines()}
-    return {line for line in lines if len(line) > 30 and json.dumps(line)[1:-1] not in given}
+    released = [nbformat.read(path, as_version=4) for path in (course / "release").rglob("*.ipynb")]
+    given = "\n".join(cell.source for nb in released for cell in nb.cells)
+    return {line.strip() for line in reference_source().splitlines() if len(line.strip()) > 30 and line.strip() not in given}
 
 
 def test_feedback_shows_no_line_of_the_hidden_checks_and_none_of_the_reference(graded):
