@@ -483,5 +483,7 @@ def _cells(notebook, label: str) -> Iterable[Cell]:
     rubric = load_rubric()
     for number, cell in enumerate(notebook.cells, start=1):
         if cell.cell_type == "code" and cell.source.strip():
-            names = [name for task in tasks_of(cell) for name in rubric[task].names]
-            yield Cell(f"cell {number} of {label}", cell.source, list(dict.fromkeys(names)))
+            tasks = tasks_of(cell)
+            names = [name for task in tasks for name in rubric[task].names]
+            known = f" (Task {', '.join(tasks)})" if tasks else ""  # Jupyter shows no cell's number in the file
+            yield Cell(f"cell {number}{known} of {label}", cell.source, list(dict.fromkeys(names)))

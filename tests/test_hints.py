@@ -1,10 +1,14 @@
 """Which hint stands beside a failed check: the one that fits what came."""
 
+from pathlib import Path, PurePosixPath
+
+import nbformat
 import pytest
 
 from grader.rubric import load_rubric
 from grader.runner import checks_of, run_check
 from grader.student import Student
+from grader.submissions import File, Submission
 from tests.helpers import replaced
 
 
@@ -36,3 +40,11 @@ def test_a_pair_in_the_other_order_has_a_hint_of_its_own(function):
     assert any("in which order" in hint for hint in hints)
     right = outcomes("3.4")
     assert all(outcome.passed for outcome in right.values())
+
+
+def test_a_place_names_the_task_since_jupyter_shows_no_number_of_a_cell():
+    cells = [nbformat.v4.new_code_cell("import torch"), nbformat.v4.new_code_cell("# TODO Task 1.1: the layers\nclass DoubleConv: pass")]
+    text = nbformat.writes(nbformat.v4.new_notebook(cells=cells)).encode()
+    file = File("01_unet.ipynb", PurePosixPath("01_unet.ipynb"), lambda: text)
+    (source,) = Submission(Path("x"), "x", [file]).sources()
+    assert [cell.label for cell in source.cells] == ["cell 1 of 01_unet.ipynb", "cell 2 (Task 1.1) of 01_unet.ipynb"]
