@@ -88,14 +88,19 @@ def _tasks(text: str) -> list[str]:
     return [part.strip() for part in text.split(",")]
 
 
-def _count(text: str) -> int:
+def _jobs(text: str) -> int:
+    if text == "auto":
+        from .executors import usable_cores
+
+        return usable_cores()
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a number from 1 up, not {text!r}")
+        raise argparse.ArgumentTypeError(f"a number from 1 up or auto, not {text!r}")
     return int(text)
 
 
 def _add_walls(command) -> None:
-    command.add_argument("--jobs", type=_count, default=1, help="submissions at a time (default: 1)")
+    command.add_argument("--jobs", type=_jobs, default=1, metavar="N", help="submissions at a time, or auto: one for each core (default: 1)")
+    command.add_argument("--executor", metavar="dask://HOST:PORT", help="grade on the workers of this Dask cluster, whatever --jobs says")
     command.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     command.add_argument("--insecure", action="store_true", help="grade even where submissions cannot be walled in")
 
@@ -109,7 +114,7 @@ def _add_grade(commands) -> None:
 
 
 def _grade(options) -> int:
-    from .judge import grade_all
+    from .executors import grade_all
     from .report import summary_table
     from .rubric import select
     from .submissions import find_submissions
@@ -121,10 +126,12 @@ def _grade(options) -> int:
     submissions = find_submissions(options.paths)
     if not submissions:
         raise ValueError(f"{', '.join(map(str, options.paths))}: no notebook, module or zip in it")
-    results = list(_with_bar(grade_all(submissions, options.jobs, options.only, options.device, options.insecure), submissions))
+    judged = grade_all(submissions, options.jobs, options.only, options.device, options.insecure, executor=options.executor)
+    results = list(_with_bar(judged, submissions))
     order = {(str(s.path), s.student): number for number, s in enumerate(submissions)}
     results.sort(key=lambda result: order[result["path"], result["student"]])
-    report = {"isolation": results[0]["isolation"], "submissions": results}
+    isolation = next((result["isolation"] for result in results if result["status"] != "ungraded"), results[0]["isolation"])
+    report = {"isolation": isolation, "submissions": results}
     text = json.dumps(report, indent=2, ensure_ascii=False)
     if options.json == Path("-"):
         print(text)
@@ -154,7 +161,8 @@ def _class(options) -> int:
     from .report import summary_table
 
     _require_solutions("class")
-    report = grade_class(options.handins, options.course, jobs=options.jobs, device=options.device, insecure=options.insecure, say=print)
+    how = {"jobs": options.jobs, "device": options.device, "insecure": options.insecure, "executor": options.executor}
+    report = grade_class(options.handins, options.course, **how, say=print)
     print(summary_table(report))
     return 0
 

@@ -19,9 +19,9 @@ from sqlalchemy.exc import SAWarning
 from traitlets.config import PyFileConfigLoader
 
 from . import cards, class_page, exports, sandbox
+from .executors import grade_all
 from .handover import CourseError, Handin, hand_over, submission_in, submitted, without_folder
 from .journal import Journal, is_final, set_aside, submission_key, ungraded
-from .judge import grade_all
 from .nbgrader_glue import find_alembic, marks_of, nbgrader_config
 from .rubric import assignment, load_manual, notebooks
 from .similarity import similar_in_course
@@ -36,13 +36,14 @@ def grade_class(
     device: str = "cpu",
     insecure: bool = False,
     progress: Callable | None = None,
+    executor: str | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict:
     """Grade every hand-in below `handins` into `course` (made where missing) and return the report.
 
-    `say` is given a line at each step, `progress` goes to the judge. A fault with one student becomes a note on that
-    student. Raises CourseError where there is nothing to grade or the course cannot be set up, and sandbox.TooOpen
-    below the floor of isolation.
+    `say` is given a line at each step, `progress` goes to the judge, `executor` names a Dask cluster (dask://HOST:PORT) that
+    judges. A fault with one student becomes a note on that student. Raises CourseError where there is nothing to grade or
+    the course cannot be set up, and sandbox.TooOpen below the floor of isolation.
     """
     handins, course = Path(handins).resolve(), Path(course).resolve()
     isolation = sandbox.isolation(sandbox.rungs(device), insecure)
@@ -59,7 +60,7 @@ def grade_class(
         except OSError as error:  # whatever is odd about this one, the others go on
             handin.slip.problem = f"could not be copied into the course ({cards.plain(error, 120)}); look at the files"
     say(f"judging {len(collected)} hand-ins")
-    results = judge_class(collected, course, jobs, device, insecure, progress)
+    results = judge_class(collected, course, jobs, device, insecure, progress, executor)
     for handin in collected:
         say(f"gradebook and feedback: {handin.student}")
         results[handin.student]["notes"] = into_gradebook(api, course, handin, results[handin.student])
@@ -122,7 +123,8 @@ def collect(handins: Path, course: Path) -> list[Handin]:
 
 
 def judge_class(
-    collected: list[Handin], course: Path, jobs: int, device: str, insecure: bool, progress: Callable | None
+    collected: list[Handin], course: Path, jobs: int, device: str, insecure: bool, progress: Callable | None,
+    executor: str | None = None,
 ) -> dict[str, dict]:
     """Return each student's result, judged or out of the journal; what is the same in every byte is judged once."""
     journal, results, waiting = Journal(course / "judge.jsonl"), {}, {}
@@ -135,7 +137,7 @@ def judge_class(
             results[handin.student] = known
         else:
             waiting.setdefault(handin.key, []).append(handin)
-    judged = _judge_waiting(waiting, course, journal, jobs, device, insecure, progress) if waiting else {}
+    judged = _judge_waiting(waiting, course, journal, jobs, device, insecure, progress, executor) if waiting else {}
     for handin in collected:
         result = results.get(handin.student) or copy.deepcopy(judged[handin.key])
         if not is_final(result):  # the gradebook takes it from here; the next run tries again
@@ -149,12 +151,12 @@ def _judge_waiting(
     waiting: dict[str, list[Handin]], course: Path, journal: Journal, jobs: int, *options
 ) -> dict[str, dict]:
     """Return a result for each key, journaled as it comes in; a fault of the judge leaves the rest ungraded."""
-    device, insecure, progress = options
+    device, insecure, progress, executor = options
     firsts = {str(submitted(course, handins[0])): key for key, handins in waiting.items()}
     submissions = [submission_in(Path(folder), waiting[key][0].student) for folder, key in firsts.items()]
     judged, reason = {}, "The judge gave no result."
     try:
-        for result in grade_all(submissions, jobs=jobs, device=device, insecure=insecure, progress=progress):
+        for result in grade_all(submissions, jobs=jobs, device=device, insecure=insecure, progress=progress, executor=executor):
             key = firsts[result["path"]]
             judged[key] = set_aside(result, Path(result["path"]))
             journal.append(key, judged[key])

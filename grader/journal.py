@@ -18,7 +18,7 @@ from .rubric import load_rubric, notebooks
 KIT = Path(__file__).resolve().parent.parent
 # Changing these changes no mark: they show marks, make the lab, or are examples of hand-ins.
 SHOWING = re.compile(
-    r"grader/(report|class_page|class_statistics|similarity|exports|platforms|cards|feedback|gradescope|nbgrader_glue|repair|defuse|course|demo|cli|build|release|pack|mine|notebook)\.py"
+    r"grader/(report|class_page|class_statistics|similarity|exports|platforms|cards|feedback|gradescope|nbgrader_glue|repair|defuse|course|demo|cli|build|release|pack|mine|notebook|executors)\.py"
     r"|solutions/(wrong|alternatives)/.*"
 )
 

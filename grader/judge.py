@@ -11,8 +11,6 @@ import functools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 
 import torch
 
@@ -44,6 +42,7 @@ class Judge:
         self.checks: dict[str, list[Check]] = {}
         self.zygote: Zygote | None = None
         self.lock = threading.Lock()
+        self.closed = False
 
     def __enter__(self) -> Judge:
         torch.set_num_threads(1)  # the comparisons are small, and the other core is the submission's
@@ -52,7 +51,9 @@ class Judge:
         return self
 
     def __exit__(self, *_) -> None:
-        self.zygote.close()
+        with self.lock:
+            self.closed = True
+            self.zygote.close()
 
     def grade(self, submission: Submission) -> dict:
         """Mark one submission; the result is the JSON of the report, and never an exception for what was handed in."""
@@ -153,7 +154,7 @@ class Judge:
 
     def _replace(self, broken: Zygote) -> None:
         with self.lock:
-            if self.zygote is broken:  # another thread may have been here first
+            if self.zygote is broken and not self.closed:  # another thread may have been here first
                 broken.close()
                 self.zygote = Zygote(self.rungs)
 
@@ -259,48 +260,3 @@ def _total(marks: dict[str, dict]) -> dict:
         "score": round(sum(known), 2) if known else None,
         "max_score": sum(mark["max_score"] for mark in marks.values()),
     }
-
-
-def grade_all(
-    submissions: list[Submission],
-    jobs: int = 1,
-    only: list[str] | None = None,
-    device: str = "cpu",
-    insecure: bool = False,
-    progress: Callable[[dict], None] | None = None,
-) -> Iterator[dict]:
-    """Mark `jobs` submissions at a time; results come as they are ready."""
-    if jobs <= 2:  # two threads share one warm process; more would wait for each other in Python
-        results = _in_threads(submissions, jobs, only, insecure, device)
-    else:
-        results = _in_processes(submissions, jobs, only, insecure, device)
-    for result in results:
-        if progress:
-            progress(result)
-        yield result
-
-
-def _in_threads(submissions: Iterable[Submission], jobs: int, *options) -> Iterator[dict]:
-    with Judge(*options) as judge, ThreadPoolExecutor(max(1, jobs)) as pool:
-        futures = [pool.submit(judge.grade, submission) for submission in submissions]
-        for future in as_completed(futures):
-            yield future.result()
-
-
-def _in_processes(submissions: Iterable[Submission], jobs: int, *options) -> Iterator[dict]:
-    with ProcessPoolExecutor(jobs, initializer=_start_judge, initargs=options) as pool:
-        futures = [pool.submit(_grade_here, submission) for submission in submissions]
-        for future in as_completed(futures):
-            yield future.result()
-
-
-_judge: Judge | None = None
-
-
-def _start_judge(*options) -> None:
-    global _judge
-    _judge = Judge(*options).__enter__()
-
-
-def _grade_here(submission: Submission) -> dict:
-    return _judge.grade(submission)

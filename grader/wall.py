@@ -6,6 +6,7 @@ dead or late is `NoAnswer`, a fault of this machinery `JudgeFault`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -66,7 +67,9 @@ class Zygote:
             return self._exchange({"reap": child["pid"], "scratch": child["scratch"]}, REAP_SECONDS)
 
     def close(self) -> None:
-        """End the warm process and, with it, every child."""
+        """End the warm process and, with it, every child; a thread that waits for an answer gets none."""
+        with contextlib.suppress(OSError):
+            self.control.shutdown(socket.SHUT_RDWR)
         self.control.close()
         try:
             self.process.wait(5)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from grader.judge import grade_all
+from grader.executors import grade_all
 from grader.rubric import load_rubric
 from grader.runner import checks_of, run_check
 from grader.student import Experiment, Student

@@ -33,7 +33,7 @@ def test_constraints_are_names_and_versions_and_cover_every_dependency():
     assert all(re.fullmatch(r"[\w.-]+==[\w.!+-]+", line) for line in lines)
     constrained = {name_of(line) for line in lines}
     extras = PROJECT["optional-dependencies"]
-    assert {name_of(r) for r in PROJECT["dependencies"] + extras["grade"] + extras["test"]} <= constrained
+    assert {name_of(r) for r in PROJECT["dependencies"] + extras["grade"] + extras["cluster"] + extras["test"]} <= constrained
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "grader").rglob("*.py")), ids=lambda path: path.stem)
