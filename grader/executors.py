@@ -68,7 +68,7 @@ def grade_all(
     options = Options(tuple(task.id for task in select(only)), insecure, device)
     if executor:
         results = _on_dask(submissions, executor, options)
-    elif jobs <= IN_THREADS:
+    elif jobs <= IN_THREADS or device == "cuda":  # one process counts who is on the GPU
         results = _in_threads(submissions, jobs, options)
     else:
         results = _in_processes(submissions, jobs, options)

@@ -7,6 +7,7 @@ leaves the task ungraded, never at zero and never at full marks.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import math
 import threading
@@ -14,7 +15,7 @@ import time
 
 import torch
 
-from . import sandbox
+from . import gpu, sandbox
 from .definitions import DEFINITIONS
 from .reading import Unreadable
 from .rubric import Task, load_rubric, select
@@ -43,6 +44,11 @@ class Judge:
         self.zygote: Zygote | None = None
         self.lock = threading.Lock()
         self.closed = False
+        self.places = contextlib.nullcontext()  # for children on the GPU at a time
+        self.gpu_mb = 0.0
+        if device == "cuda":
+            self.places = threading.BoundedSemaphore(gpu.places(self.tasks))
+            self.gpu_mb = torch.cuda.mem_get_info()[1] / 2**20
 
     def __enter__(self) -> Judge:
         torch.set_num_threads(1)  # the comparisons are small, and the other core is the submission's
@@ -131,12 +137,14 @@ class Judge:
     def _outcomes(self, task: Task, checks: list[Check], sources, stand_ins: dict, zygote: Zygote, notes: list[str],
                   experiment: Experiment):
         """Run checks on one child; their outcomes, and whether an answer came too late."""
-        child = Child(zygote, sources, stand_ins, task.limits, self.device)
-        try:
-            return [self._run(check, child, notes, experiment) for check in checks], child.late
-        finally:
-            child.close()
-            notes += child.notes
+        gpu_share = gpu.share(task.limits, self.gpu_mb) if self.gpu_mb else None
+        with self.places:
+            child = Child(zygote, sources, stand_ins, task.limits, self.device, gpu_share)
+            try:
+                return [self._run(check, child, notes, experiment) for check in checks], child.late
+            finally:
+                child.close()
+                notes += child.notes
 
     def _run(self, check: Check, child: Child, notes: list[str], experiment: Experiment) -> Outcome:
         started = time.monotonic()

@@ -17,12 +17,13 @@ PATH = Path(__file__).with_name("rubric.toml")
 
 @dataclass(frozen=True)
 class Limits:
-    """What one task of one submission may use: seconds for one answer, of wall and CPU time, megabytes of memory, file and checkpoint."""
+    """What one task of one submission may use: seconds for one answer, of wall and CPU time; megabytes of memory, GPU, file and checkpoint."""
 
     answer_seconds: float
     wall_seconds: float
     cpu_seconds: int
     memory_mb: int
+    gpu_memory_mb: int
     file_mb: int
     checkpoint_mb: int
 

@@ -103,10 +103,10 @@ class Child:
     It forks anew when the last process died, as long as the task's time is not used up.
     """
 
-    def __init__(self, zygote: Zygote, sources: list[Source], stand_ins: dict, limits: Limits, device: str):
+    def __init__(self, zygote: Zygote, sources: list[Source], stand_ins: dict, limits: Limits, device: str, gpu_share: float | None = None):
         self.zygote = zygote
         self.limits = limits
-        self.config = {"limits": {**asdict(limits), "device": device}}
+        self.config = {"limits": {**asdict(limits), "device": device, "gpu_share": gpu_share}}
         self.work = {"sources": [asdict(source) for source in sources], "stand_ins": stand_ins}
         self.connection: socket.socket | None = None
         self.process: dict = {}

@@ -145,6 +145,8 @@ def serve(connection: socket.socket, config: dict) -> None:
     sources = [
         Source(source["name"], [Cell(**cell) for cell in source["cells"]]) for source in config["sources"]
     ]
+    if config["limits"]["gpu_share"]:  # of the GPU's memory; beyond it, PyTorch raises OutOfMemoryError
+        torch.cuda.set_per_process_memory_fraction(config["limits"]["gpu_share"])
     loaded = load(sources, _stand_ins(**config["stand_ins"]))
     servant = Servant(loaded.namespace, config["limits"]["device"], loaded.missing)
     wire.send(connection, {"notes": loaded.notes})
