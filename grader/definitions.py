@@ -229,17 +229,19 @@ class _SourceLoader:
         self.trees = [self._parse(number, cell) for number, cell in enumerate(source.cells)]
         self.defines = {name for _, tree in self.trees for node in _flat(tree.body) for name in _bound_names(node)
                         if not isinstance(node, IMPORTS)}
+        self.nodes = [node for _, tree in self.trees for node in ast.walk(tree)]
         for cell, (_, tree) in zip(source.cells, self.trees):
             needed.add(tree, cell.names)
+        needed.nodes += self.nodes
 
     def _import_handed_out(self) -> None:
         """Put back the imports that the lab hands out, where their cell was deleted: the kernel still knew them."""
-        nodes = [node for _, tree in self.trees for node in ast.walk(tree)]
-        imports = [alias for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom)) for alias in node.names]
+        imports = [alias for node in self.nodes if isinstance(node, IMPORTS) for alias in node.names]
         bound = {(alias.asname or alias.name).split(".")[0] for alias in imports}
-        used = {node.id for node in nodes if isinstance(node, ast.Name)}
+        names = [node for node in self.nodes if isinstance(node, ast.Name)]
+        used = {node.id for node in names}
         lost = [name for name in HANDED_OUT if name in used - bound and "*" not in bound and name not in self.namespace]
-        assigned = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        assigned = {node.id for node in names if isinstance(node.ctx, ast.Store)}
         for name in [name for name in lost if name not in assigned]:
             self.namespace[name] = importlib.import_module(HANDED_OUT[name])
             self.submitted.notes.append(f"{self.source.name}: the import of {name} is missing; put back as it was handed out")
@@ -362,6 +364,7 @@ class _Needed:
     def __init__(self):
         self.names: set[str] = set()
         self.trees: list[ast.Module] = []
+        self.nodes: list[ast.AST] = []  # of all trees
 
     def add(self, tree: ast.Module, names: Iterable[str]) -> None:
         """Take in a cell and what its task asks for."""
@@ -374,14 +377,14 @@ class _Needed:
         definitions = [node for node in statements if isinstance(node, DEFINITIONS)]
         # Classes may be renamed ones, so all of them count; a helper that only plots does not, where tasks are known.
         self.names |= {node.name for node in definitions if isinstance(node, ast.ClassDef) or not self.names}
-        for tree in self.trees:
-            self.names |= _names_from(tree, modules)
+        self.names |= _names_from(self.nodes, modules)
         binding = [(_bound_names(node), node) for node in statements if isinstance(node, (*DEFINITIONS, *ASSIGNMENTS))]
+        bindable = {name for bound, _ in binding for name in bound}  # no other name makes a difference
         while True:
             waiting = [(bound, node) for bound, node in binding if not bound & self.names]
             for bound, node in binding:
                 if bound & self.names:
-                    self.names |= _globals_used(node)
+                    self.names |= _globals_used(node, bindable - self.names)
             if len(waiting) == len(binding):
                 return
             binding = waiting
@@ -399,10 +402,10 @@ def _flat(block: list[ast.stmt]) -> list[ast.stmt]:
     return found
 
 
-def _names_from(tree: ast.Module, modules: set[str]) -> set[str]:
+def _names_from(nodes: list[ast.AST], modules: set[str]) -> set[str]:
     """Names that this code takes out of the submission's other files."""
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and (node.level or node.module == MINE or (node.module or "").split(".")[-1] in modules):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
@@ -410,8 +413,10 @@ def _names_from(tree: ast.Module, modules: set[str]) -> set[str]:
     return names
 
 
-def _globals_used(node: ast.stmt) -> set[str]:
-    """The global names that a statement uses; a parameter called `model` is not the global `model`."""
+def _globals_used(node: ast.stmt, among: set[str]) -> set[str]:
+    """The global names of these that a statement uses; a parameter called `model` is not the global `model`."""
+    if not among:
+        return set()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)
@@ -421,7 +426,8 @@ def _globals_used(node: ast.stmt) -> set[str]:
     names = set()
     while waiting:
         code = waiting.pop()
-        names |= {step.argval for step in dis.get_instructions(code) if step.opname in GLOBAL_LOADS}
+        if not among.isdisjoint((*code.co_names, *code.co_freevars)):  # reading the instructions takes longest
+            names |= {step.argval for step in dis.get_instructions(code) if step.opname in GLOBAL_LOADS}
         waiting += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
     return names
 
