@@ -172,6 +172,7 @@ def _digest(documents: list[Document], released: list[str], threshold: float) ->
 # ---- fingerprints ----
 
 
+@functools.lru_cache(maxsize=20_000)  # short functions are the same in many hand-ins, and reading them costs most
 def _fingerprints(code: str) -> np.ndarray:
     """For each sign of the code that counts, the fingerprint of the LENGTH signs from there on."""
     from copydetect.utils import filter_code, hashed_kgrams  # brings matplotlib along
@@ -199,7 +200,9 @@ def _number(documents: list[Document], ignored: np.ndarray) -> None:
     every = [prints for document in documents for prints in document.prints]
     known = np.setdiff1d(np.concatenate([*every, np.array([], dtype=np.int64)]), np.append(ignored, NOTHING))
     for document in documents:
-        document.prints = [_numbered(prints, known) for prints in document.prints]
+        ends = np.cumsum([len(prints) for prints in document.prints])
+        row = np.concatenate([*document.prints, np.array([], dtype=np.int64)])
+        document.prints = np.split(_numbered(row, known), ends[:-1]) if document.prints else []
 
 
 def _numbered(prints: np.ndarray, known: np.ndarray) -> np.ndarray:
