@@ -24,7 +24,7 @@ from pathlib import Path
 
 from . import sandbox
 from .experiment import checkpoint_limit, is_experiment, over_limit
-from .journal import _kit_digest as kit_digest
+from .fingerprint import kit_digest
 from .journal import ungraded
 from .judge import Judge
 from .reading import Unreadable

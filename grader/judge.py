@@ -12,17 +12,21 @@ import functools
 import math
 import threading
 import time
+from datetime import datetime, timezone
 
 import torch
 
 from . import gpu, sandbox
 from .definitions import DEFINITIONS
+from .fingerprint import kit_digest, task_digests, versions
 from .reading import Unreadable
 from .rubric import Task, load_rubric, select
 from .runner import Check, CheckFault, Outcome, checks_of, rule_and_hint, run_check
 from .student import Experiment, JudgeFault, Student
 from .submissions import Submission
 from .wall import Child, Zygote
+
+SEED = 0  # of a submission's random numbers in every check that asks for no other
 
 
 class Judge:
@@ -53,6 +57,7 @@ class Judge:
     def __enter__(self) -> Judge:
         torch.set_num_threads(1)  # the comparisons are small, and the other core is the submission's
         self.zygote = Zygote(self.rungs)
+        kit_digest()  # of the files as they are now, when the checks are read
         self.checks = {task.id: checks_of(task) + checks_of(task, hidden=True) for task in load_rubric().values()}
         return self
 
@@ -74,15 +79,15 @@ class Judge:
             notes.append(f"ungraded, by a fault of the judge: {fault}")
             marks = {task.id: _ungraded(task, str(fault)) for task in self.tasks}
             self._replace(zygote)
+        measured = {"seconds": round(time.monotonic() - started, 3), "isolation": self.isolation, "device": self.device}
         return {
             "path": str(submission.path),
             "student": submission.student,
             **_total(marks),
             "notes": list(dict.fromkeys(notes)),
-            "tasks": marks,
-            "seconds": round(time.monotonic() - started, 3),
-            "isolation": self.isolation,
-            "device": self.device,
+            "tasks": {id: {**mark, "kit": task_digests()[id]} for id, mark in marks.items()},
+            **measured,
+            "audit": {"seed": SEED, "kit": kit_digest(), "versions": versions(), "graded_at": _now(), **measured},
         }
 
     def _marks(self, submission: Submission, zygote: Zygote, notes: list[str]) -> dict[str, dict]:
@@ -148,7 +153,7 @@ class Judge:
 
     def _run(self, check: Check, child: Child, notes: list[str], experiment: Experiment) -> Outcome:
         started = time.monotonic()
-        student = Student(child, experiment=experiment)
+        student = Student(child, SEED, experiment)
         try:
             outcome = run_check(check, student)
         except CheckFault as fault:
@@ -175,6 +180,10 @@ def _holds_for_the_reference(check: Check) -> bool:
         return run_check(check, Student.in_process(vars(reference()))).passed is True
     except CheckFault:
         return False
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def _failed_in(mark: dict, name: str) -> bool:
