@@ -6,8 +6,6 @@ folder's files cannot say stands on a slip beside them, `unetlab.json`.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import functools
 import html
 import json
@@ -21,6 +19,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from . import cards
+from .durable import CourseError, disk, sync
 from .experiment import KINDS, checkpoint_limit, is_experiment, over_limit
 from .reading import FILE_LIMIT, Unreadable, too_large
 from .rubric import assignment, load_rubric, notebooks
@@ -32,11 +31,6 @@ DOCUMENTS = (".pdf", ".docx", ".doc", ".odt", ".rtf", ".tex", ".md", ".txt")
 # All that is copied. Formgrader serves these files with the instructor's rights, so nothing that a browser would run is
 # among them, and a data set that came along does not fill the course's disk.
 KEPT = {".py", ".json", ".csv", ".tsv", ".png", ".jpg", ".jpeg", ".gif", *DOCUMENTS, *KINDS}
-FULL_OR_LOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
-
-
-class CourseError(RuntimeError):
-    """The course folder or the hand-ins cannot be used: what is wrong and how to mend it."""
 
 
 @dataclass
@@ -87,13 +81,51 @@ def released_path(coursedir, assignment: str, notebook: str) -> Path:
 
 
 def hand_over(handin: Handin, course: Path) -> None:
-    """Copy a hand-in to `submitted/<student>/<assignment>/`, under the names nbgrader expects; originals stay."""
+    """Copy a hand-in to `submitted/<student>/<assignment>/`, under the names nbgrader expects; originals stay.
+
+    It is made beside its place and moved there when all of it is on the disk, so that no half of a hand-in is judged.
+    """
     target = submitted(course, handin)
+    fresh = target.with_name(f".{target.name}.part")  # nbgrader looks at no name with a dot
     handin.slip = Slip()
-    with _disk(target):
-        if target.exists():
-            shutil.rmtree(target)
-        target.mkdir(parents=True)
+    with disk(fresh):
+        if fresh.exists():
+            shutil.rmtree(fresh)
+        fresh.mkdir(parents=True)
+    _copy_all(handin, fresh)
+    _forget_the_place(handin)
+    with disk(target):
+        (fresh / SLIP).write_text(json.dumps(asdict(handin.slip), indent=1), encoding="utf-8")
+        for path in [*fresh.rglob("*"), fresh]:
+            sync(path)
+        _put_in_place(fresh, target)
+
+
+def _put_in_place(fresh: Path, target: Path) -> None:
+    restore(target)
+    old = _old(target)
+    if target.exists():
+        target.rename(old)
+    fresh.rename(target)
+    sync(target.parent)
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def restore(target: Path) -> None:
+    """Bring back the hand-in that a killed process had moved out of the way, and remove what it had not yet removed."""
+    old = _old(target)
+    if old.exists() and target.exists():
+        shutil.rmtree(old)
+    elif old.exists():
+        old.rename(target)
+
+
+def _old(target: Path) -> Path:
+    return target.with_name(f".{target.name}.old")
+
+
+def _copy_all(handin: Handin, target: Path) -> None:
     chosen = choose_notebooks(handin)
     unreadable = {}
     for name, file in chosen.items():
@@ -107,9 +139,6 @@ def hand_over(handin: Handin, course: Path) -> None:
     if taken > SUBMISSION_LIMIT:
         handin.notes.append(f"more than {SUBMISSION_LIMIT >> 20} MB in all; the rest was left behind")
     _stand_in(handin, target, {name: unreadable.get(name) for name in sorted(notebooks()) if unreadable.get(name, "-")})
-    _forget_the_place(handin)
-    with _disk(target):
-        (target / SLIP).write_text(json.dumps(asdict(handin.slip), indent=1), encoding="utf-8")
 
 
 def _forget_the_place(handin: Handin) -> None:
@@ -159,7 +188,7 @@ def _copy(file: File, place: Path, limit_mb: float = FILE_LIMIT >> 20) -> str:
         content = file.content()
         if len(content) > limit_mb * 2**20:
             return over_limit(file.name, len(content), limit_mb)
-        with _disk(place):
+        with disk(place):
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)
     except Unreadable as problem:
@@ -167,17 +196,6 @@ def _copy(file: File, place: Path, limit_mb: float = FILE_LIMIT >> 20) -> str:
     except (OSError, ValueError) as error:  # a name that this disk does not take, or one in the place of another
         return f"{cards.plain(file.name, 200)}: passed over, the name cannot be used here ({cards.plain(error, 80)})"
     return ""
-
-
-@contextlib.contextmanager
-def _disk(place: Path):
-    """Turn what is wrong with the disk, and not with one hand-in, into a CourseError."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL_OR_LOCKED:
-            raise
-        raise CourseError(f"{place}: cannot be written ({error.strerror}). Free the disk or mend its rights.") from None
 
 
 def without_folder(note: str, folder: Path) -> str:
@@ -250,7 +268,7 @@ def _stand_in(handin: Handin, target: Path, missing: dict[str, str | None]) -> N
     for name, reason in missing.items():
         handin.slip.stand_ins[name] = reason or handin.problem
         cells = [nbformat.v4.new_markdown_cell(f"**{cards.plain(said[name])}**"), *map(_shown, modules)]
-        with _disk(target):
+        with disk(target):
             nbformat.write(nbformat.v4.new_notebook(cells=cells), target / f"{name}.ipynb")
 
 
@@ -274,6 +292,21 @@ def _why_unreadable(submission: Submission) -> str:
 
 
 # ---- out of submitted/ ----
+
+
+def handed_in(course: Path) -> list[Handin]:
+    """Every hand-in that lies in `submitted/`, by student, as it was handed over."""
+    found = []
+    for place in sorted(Path(course).glob("submitted/*"), key=lambda place: place.name.lower()):
+        folder = place / assignment()
+        if place.name.startswith(".") or not place.is_dir():
+            continue
+        restore(folder)
+        if folder.is_dir():
+            slip, submission = read_slip(folder), submission_in(folder, place.name)
+            submission.notes += slip.notes
+            found.append(Handin(submission, slip))
+    return found
 
 
 def read_slip(folder: Path) -> Slip:

@@ -3,70 +3,132 @@
 from __future__ import annotations
 
 import atexit
-import copy
 import functools
 import hashlib
 import json
 import os
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 
+from .durable import disk
+from .fingerprint import task_digests
 from .handover import is_theirs, names_defined, read_slip, submission_in, without_folder
 from .reading import Unreadable, load_notebook
 from .rubric import load_rubric, notebooks
 
-KIT = Path(__file__).resolve().parent.parent
-# Changing these changes no mark: they show marks, make the lab, or are examples of hand-ins.
-SHOWING = re.compile(
-    r"grader/(report|class_page|class_statistics|similarity|exports|platforms|cards|feedback|gradescope|nbgrader_glue|repair|defuse|course|demo|cli|build|release|pack|mine|notebook|executors)\.py"
-    r"|solutions/(wrong|alternatives)/.*"
-)
+FAULTS = ("The judge failed", "ungraded, by a fault of the judge")  # how notes on the judge's own faults begin
 
 
 class Journal:
-    """The judge's results as an append-only file of JSON lines; a torn last line is passed over."""
+    """All that the judge ever said in a course, and what of it went into the gradebook: an append-only file of JSON lines.
+
+    A line has `at` (UTC), `key` (the state of a hand-in) and `students`; and `result`, what the judge said, or `booked`,
+    the standing (see `standing_of`) that the gradebook took, or `settled`, what a person had marked before it did. A torn line,
+    of a process that died, is passed over.
+    """
 
     def __init__(self, path: Path):
         self.path = Path(path)
 
     def get(self, key: str) -> dict | None:
         """Return the last result for a key, or None."""
-        if not self.path.exists():
-            return None
-        stat = self.path.stat()
-        return copy.deepcopy(_journal_lines(str(self.path), stat.st_mtime_ns, stat.st_size).get(key))
+        place = _index(self.path).results.get(key)
+        return self._entry(place)["result"] if place else None
 
-    def append(self, key: str, result: dict) -> None:
-        """Write one result and have it on the disk before returning."""
-        line = json.dumps({"key": key, "result": result}) + "\n"
-        with open(self.path, "a+b") as file:
+    def last(self, kind: str, student: str) -> dict | None:
+        """Return a student's last line of a kind ("result", "booked" or "settled"), or None."""
+        place = _index(self.path).last.get((kind, student))
+        return self._entry(place) if place else None
+
+    def append(self, key: str, result: dict, students: Iterable[str] = ()) -> None:
+        """Write one result, of all students who handed this in, and have it on the disk before returning."""
+        self.write({"key": key, "students": sorted(students) or [result.get("student", "")], "result": result})
+
+    def write(self, entry: dict) -> None:
+        """Write one line and have it on the disk before returning; CourseError where that cannot be."""
+        entry = {"at": datetime.now(timezone.utc).isoformat(timespec="milliseconds"), **entry}
+        line = json.dumps(entry).encode() + b"\n"
+        with disk(self.path), open(self.path, "a+b", buffering=0) as file:
             file.seek(0, os.SEEK_END)
             if file.tell():
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":  # the process died while it wrote
-                    line = "\n" + line
-            file.write(line.encode())
-            file.flush()
+                    line = b"\n" + line
+            written = file.write(line)
+            while written < len(line):  # the next try says why
+                written += file.write(line[written:])
             os.fsync(file.fileno())
 
+    def history(self, student: str) -> list[dict]:
+        """Return every line that concerns a student, the oldest first."""
+        return [self._entry(place) for place in _index(self.path).lines.get(student, [])]
 
-@functools.lru_cache(maxsize=4)
-def _journal_lines(path: str, modified: int, size: int) -> dict[str, dict]:
-    found = {}
-    for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
+    def _entry(self, place: tuple[int, int]) -> dict:
+        with open(self.path, "rb") as file:
+            file.seek(place[0])
+            return json.loads(file.read(place[1]))
+
+
+@dataclass
+class _Index:
+    """Where in a journal what stands, as far as it was read: (start, length) of lines."""
+
+    inode: int = 0
+    end: int = 0
+    results: dict[str, tuple[int, int]] = field(default_factory=dict)  # the last by key
+    last: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)  # by kind and student
+    lines: dict[str, list[tuple[int, int]]] = field(default_factory=dict)  # by student
+
+    def add(self, start: int, line: bytes) -> None:
+        """Note one whole line, unless it is torn."""
+        place = start, len(line)
         try:
             entry = json.loads(line)
-            found[entry["key"]] = entry["result"]
-        except (ValueError, KeyError, TypeError):
-            continue
-    return found
+            kind = next(kind for kind in ("result", "booked", "settled") if kind in entry)
+            key, students = entry["key"], list(entry["students"])
+        except (ValueError, KeyError, TypeError, StopIteration):
+            return
+        if kind == "result":
+            self.results[key] = place
+        for student in students:
+            self.last[kind, student] = place
+            self.lines.setdefault(student, []).append(place)
+
+
+_indexes: dict[Path, _Index] = {}
+
+
+def _index(path: Path) -> _Index:
+    """What a journal holds; only what was added since the last time is read."""
+    path = path.resolve()
+    if not path.exists():
+        _indexes.pop(path, None)
+        return _Index()
+    with open(path, "rb") as file:
+        state = os.fstat(file.fileno())
+        known = _indexes.get(path)
+        if known is None or known.inode != state.st_ino or known.end > state.st_size:
+            known = _indexes[path] = _Index(state.st_ino)
+        file.seek(known.end)
+        for line in file:
+            if not line.endswith(b"\n"):  # being written, or torn
+                break
+            known.add(known.end, line)
+            known.end += len(line)
+    return known
 
 
 # ---- which state a hand-in is in ----
 
 
 def submission_key(folder: Path, assignment: str) -> str:
-    """Digest of the hand-in's files, the assignment and everything that marks it."""
+    """Digest of the hand-in's files and the assignment.
+
+    The checks are not part of it: when they change, marks stay as they are until `unetlab regrade` says what changes.
+    """
     folder = Path(folder)
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "timestamp.txt")
     # nbgrader asks once for each notebook, and a checkpoint may have 200 MB.
@@ -76,7 +138,7 @@ def submission_key(folder: Path, assignment: str) -> str:
 
 @functools.lru_cache(maxsize=16)
 def _digest(folder: str, assignment: str, state: tuple) -> str:
-    digest = hashlib.sha256(f"{assignment}\0{_kit_digest()}".encode())
+    digest = hashlib.sha256(assignment.encode())
     slip = read_slip(Path(folder))
     digest.update(json.dumps([slip.problem, slip.stand_ins, slip.left_out]).encode())  # what the notes say marks nothing
     for name, size, _ in state:
@@ -89,20 +151,44 @@ def _digest(folder: str, assignment: str, state: tuple) -> str:
     return digest.hexdigest()
 
 
-@functools.lru_cache(maxsize=1)
-def _kit_digest() -> str:
-    # A corrected check, a changed rubric or other held-out pictures must be judged anew; reports and glue do not matter.
-    digest = hashlib.sha256()
-    for path in marking_files():
-        digest.update(f"{path.relative_to(KIT)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()
+def stale_tasks(result: dict) -> list[str]:
+    """The tasks that were judged with other checks, points or limits than there are now, or could not be judged."""
+    now, marks = task_digests(), result["tasks"]
+    return [id for id in now if id not in marks or marks[id].get("kit") != now[id] or not is_settled(marks[id])]
 
 
-def marking_files() -> list[Path]:
-    """The kit's files that marks depend on."""
-    files = [*(KIT / "grader").rglob("*.py"), KIT / "grader" / "rubric.toml", *(KIT / "solutions").rglob("*.py")]
-    files += [KIT / f"{name}.py" for name in ("data_utils", "drawn_pets", "metrics")]  # the held-out pictures and their measure
-    return sorted(path for path in files if path.is_file() and not SHOWING.fullmatch(path.relative_to(KIT).as_posix()))
+def merged(old: dict, new: dict, tasks: Iterable[str]) -> dict:
+    """The old result with these tasks judged anew; tasks that the rubric no longer has are gone.
+
+    `new` may hold other tasks as well, which are left as they were.
+    """
+    tasks = set(tasks) & set(new["tasks"])
+    sources = {id: new if id in tasks else old for id in load_rubric()}
+    marks = {id: source["tasks"][id] for id, source in sources.items() if id in source["tasks"]}
+    kept = [note for note in old["notes"] if _task_of(note) not in tasks and not note.startswith(FAULTS)]
+    added = [note for note in new["notes"] if _task_of(note) in tasks or not _task_of(note)]
+    return {**old, **new, **_sums(marks), "tasks": marks, "notes": list(dict.fromkeys([*kept, *added]))}
+
+
+def take_up(old: dict | None, new: dict) -> dict:
+    """The new result, with the marks that the old one has already: judging again must change none."""
+    if old is None:
+        return new
+    return merged(old, new, [id for id in new["tasks"] if id not in old["tasks"] or not is_settled(old["tasks"][id])])
+
+
+def standing_of(result: dict) -> dict[str, str]:
+    """For each task a digest of its mark and the checks' verdicts: whether gradebook and feedback have a result or another."""
+    standing = {}
+    for task, mark in result["tasks"].items():
+        verdicts = json.dumps([mark["score"], [[check["name"], check["passed"], check["points"]] for check in mark["checks"]]])
+        standing[task] = hashlib.sha256(verdicts.encode()).hexdigest()[:16]
+    return standing
+
+
+def _task_of(note: str) -> str:
+    task = re.match(r"\d+\.\d+\b", note)
+    return task[0] if task and task[0] in load_rubric() else ""
 
 
 # ---- judging ----
@@ -113,7 +199,7 @@ def judge_once(folder: Path, student: str, insecure: bool = False, device: str =
     try:
         return set_aside(_judge(insecure, device).grade(submission_in(folder, student)), folder)
     except Exception as error:
-        return ungraded(student, f"The judge failed, so nothing was graded: {error}", str(folder))
+        return ungraded(student, f"{FAULTS[0]}, so nothing was graded: {error}", str(folder))
 
 
 @functools.lru_cache(maxsize=1)
@@ -146,7 +232,12 @@ def _sums(tasks: dict[str, dict]) -> dict:
 
 def is_final(result: dict) -> bool:
     """Whether judging the same files again could say nothing else: no task is ungraded but for a file that cannot be read."""
-    return all(task["score"] is not None or "unreadable" in task for task in result["tasks"].values())
+    return all(map(is_settled, result["tasks"].values()))
+
+
+def is_settled(task: dict) -> bool:
+    """Whether a task has its mark, or waits for a person and not for the judge."""
+    return task["score"] is not None or "unreadable" in task
 
 
 def set_aside(result: dict, folder: Path) -> dict:
@@ -166,7 +257,7 @@ def set_aside(result: dict, folder: Path) -> dict:
     for id, task in load_rubric().items():
         lost = {home for name in task.names if name not in defined for home in homes.get(name, {task.notebook})}
         if id in tasks and (where := sorted(lost & set(unreadable))):
-            tasks[id] = _not_judged(task, unreadable[where[0]])
+            tasks[id] = {**_not_judged(task, unreadable[where[0]]), "kit": tasks[id].get("kit")}
     notes = [*result["notes"], *(reason for reason in unreadable.values() if reason not in result["notes"])]
     return {**result, **_sums(tasks), "tasks": tasks, "notes": notes}
 

@@ -23,9 +23,10 @@ from traitlets import Bool, Unicode
 
 from . import cards
 from .defuse import DefuseHtml, strip
+from .durable import alone_in, whole
 from .feedback import NOTES, FeedbackGrades
 from .handover import documents, not_handed_in, read_slip, released_path, without_folder
-from .journal import Journal, is_final, judge_once, submission_key, ungraded
+from .journal import Journal, is_final, judge_once, standing_of, submission_key, ungraded
 from .reading import Unreadable, load_notebook
 from .repair import CHECK, TASK, RepairSubmission
 from .rubric import load_rubric, notebooks
@@ -87,8 +88,12 @@ class JudgeGrades(SaveAutoGrades):
 
     def preprocess(self, nb, resources):
         """Write one notebook's marks and comments, and the result cards into its check cells."""
-        ids = resources["nbgrader"]
         self.coursedir = self.parent.parent.coursedir
+        with alone_in(self.coursedir.root, "nbgrader autograde"):
+            return self._mark(nb, resources)
+
+    def _mark(self, nb, resources):
+        ids = resources["nbgrader"]
         self.kept = nb.metadata.get("unetlab", {})
         folder = Path(self.coursedir.format_path(self.coursedir.submitted_directory, ids["student"], ids["assignment"]))
         slip, self.documents = read_slip(folder), documents(folder)
@@ -104,7 +109,7 @@ class JudgeGrades(SaveAutoGrades):
         self._name_documents(nb)
         self._mark_missing(ids, folder)
         nb.metadata["unetlab"] = {**self.kept, "notes": self.notes, "status": self.result["status"], "key": key,
-                                  "marks": marks_of(self.result)}
+                                  "marks": standing_of(self.result)}
         return nb, resources
 
     def _judged(self, folder: Path, ids: dict, key: str) -> dict:
@@ -214,11 +219,6 @@ def set_grade(grade, outcome: dict) -> None:
     grade.needs_manual_grade = grade.manual_score is not None or grade.auto_score is None
 
 
-def marks_of(result: dict) -> dict[str, float | None]:
-    """The marks alone of a judge's result, by task."""
-    return {task: outcome["score"] for task, outcome in result["tasks"].items()}
-
-
 def _concerns(note: str, notebook: str) -> bool:
     """Whether a note of the judge's belongs into this notebook's feedback: not what names another one, or its task."""
     task = re.match(r"(\d+\.\d+)\b", note)
@@ -281,6 +281,6 @@ def nbgrader_config(course: Path) -> Path:
     """Write `nbgrader_config.py` into a course that has none, and return its path."""
     path = Path(course) / "nbgrader_config.py"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(CONFIG, encoding="utf-8")
+        with whole(path) as part:  # half of it would leave nbgrader to run what students wrote
+            part.write_text(CONFIG, encoding="utf-8")
     return path
