@@ -26,7 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="unetlab", description="Teach, check and grade the U-Net lab.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_check, _add_pack, _add_grade, _add_class, _add_export, _add_build, _add_release, _add_gradescope, _add_demo):
+    adders = [_add_check, _add_pack, _add_grade, _add_class, _add_regrade, _add_audit, _add_export, _add_build, _add_release]
+    for add in (*adders, _add_gradescope, _add_demo):
         add(commands)
     return parser
 
@@ -190,6 +191,42 @@ def _export(options) -> int:
     if options.moodle is not None:
         merged = platforms.moodle(report, options.moodle or None, options.scale)
         print(*platforms.write(merged, options.course / "moodle.csv", options.moodle or None), sep="\n")
+    return 0
+
+
+def _add_regrade(commands) -> None:
+    command = commands.add_parser("regrade", help="instructors: after a check or points changed, judge again what that touches")
+    command.add_argument("course", type=Path, help="the course folder")
+    command.add_argument("--student", action="append", default=[], help="only this one (may be said several times)")
+    command.add_argument("--dry-run", action="store_true", help="show what would change, and write nothing")
+    _add_walls(command)
+    command.set_defaults(run=_regrade)
+
+
+def _regrade(options) -> int:
+    from .changes import changes_table
+    from .regrade import regrade
+
+    _require_solutions("regrade")
+    walls = {"jobs": options.jobs, "device": options.device, "insecure": options.insecure, "executor": options.executor}
+    outcome = regrade(options.course, options.student, dry_run=options.dry_run, say=print, **walls)
+    print(changes_table(outcome))
+    if options.dry_run:
+        print("A dry run: nothing was written.")
+    return 1 if outcome["kept"] else 0
+
+
+def _add_audit(commands) -> None:
+    command = commands.add_parser("audit", help="instructors: how a student's marks came about")
+    command.add_argument("course", type=Path, help="the course folder")
+    command.add_argument("student")
+    command.set_defaults(run=_audit)
+
+
+def _audit(options) -> int:
+    from .audit import audit_text
+
+    print(audit_text(options.course, options.student))
     return 0
 
 
