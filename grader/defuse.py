@@ -8,6 +8,8 @@ import re
 import nbformat
 from bleach.css_sanitizer import CSSSanitizer
 from bleach.sanitizer import ALLOWED_ATTRIBUTES, ALLOWED_TAGS, Cleaner
+from bs4 import BeautifulSoup
+from nbconvert.filters.markdown_mistune import markdown2html_mistune
 from nbformat import NotebookNode
 from nbgrader.preprocessors import NbGraderPreprocessor
 
@@ -18,6 +20,9 @@ MARKUP = re.compile(r"<\s*[A-Za-z/!]")
 # A markdown picture that is not from here: neither attached, nor a plain path, nor in the text itself.
 REMOTE_PICTURE = re.compile(r"!(?=\[)(?!\[[^\[\]]*\]\((?:attachment:|data:image/(?:png|jpeg|gif);|(?!\s*//)[\w./ %-]+\)))")
 ATTACHED = re.compile(r"!\[([^\[\]]*)\]\(attachment:((?:[^()\s]|\([^()\s]*\))*)[^)]*\)")
+AUTOLINK = re.compile(r"<(https?://[^\s<>]*)>")
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+AS_TYPED = "*Shown as it was typed, since it holds a link that leads to no web page:*"
 HREF = re.compile(r"\\(?:href|url|require)(?![A-Za-z])")  # MathJax makes links of these, javascript: as well
 
 
@@ -96,7 +101,9 @@ class DefuseHtml(NbGraderPreprocessor):
     def _text(self, source: str) -> str:
         """A text cell without pictures from elsewhere, which would tell their server who reads, and without scripts."""
         source = REMOTE_PICTURE.sub("", HREF.sub(r"\\mbox", source))
-        return self.cleaner.clean(source) if MARKUP.search(source) else source
+        source = AUTOLINK.sub(r"\1", source)  # to the cleaner it is an unknown element
+        source = self.cleaner.clean(source) if MARKUP.search(source) else source
+        return source if _can_be_shown(source) else _as_typed(source)
 
     def _output(self, output: NotebookNode) -> NotebookNode:
         if "data" not in output:
@@ -122,6 +129,21 @@ def _without_missing_pictures(cell: NotebookNode) -> str:
     """A text without pictures that are not attached: on one of them nbconvert gives up the whole page."""
     there = cell.get("attachments", {})
     return ATTACHED.sub(lambda found: found[0] if found[2] in there else found[1], cell.source)
+
+
+def _can_be_shown(source: str) -> bool:
+    """Whether nbconvert makes a page of a text, in which every link leads to a web page; markdown has many ways to write one."""
+    try:
+        links = BeautifulSoup(markdown2html_mistune(source), "html.parser").find_all(href=True)
+    except Exception:  # whatever it stumbles over, it would again in formgrader
+        return False
+    found = [ADDRESS.match(re.sub(r"[\x00-\x20]", "", link["href"])) for link in links]  # as browsers read it
+    return all(address is None or address[0].lower() in ("http:", "https:", "mailto:") for address in found)
+
+
+def _as_typed(source: str) -> str:
+    fence = "`" * (3 + max(map(len, re.findall("`+", source)), default=0))
+    return f"{AS_TYPED}\n\n{fence}text\n{source}\n{fence}"
 
 
 def _text(value: object) -> str:

@@ -92,7 +92,7 @@ def summary(submission, notebook: str, notes: list[str]) -> dict:
         "student": submission.student_id,
         "assignment": submission.assignment.name,
         "parts": parts,
-        "score": number(submission.score - penalty),
+        "score": "–" if parts and all(part["score"] == "–" for part in parts) else number(submission.score - penalty),
         "points": number(submission.max_score),
         "open": number(sum(part["open"] for part in parts)),
         "penalty": number(penalty),
@@ -110,7 +110,7 @@ def _part(notebook, here: str) -> dict:
     return {
         "name": notebook.name,
         "page": page,
-        "score": number(notebook.score),
+        "score": "–" if grades and all(map(_unmarked, grades)) else number(notebook.score),
         "points": number(notebook.max_score),
         "open": sum(grade.max_score for grade in grades if grade.needs_manual_grade),
         "rows": [

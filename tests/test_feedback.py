@@ -1,7 +1,9 @@
 """The feedback page: marks at the top, corrections by hand, and nothing that runs or loads, whatever was handed in."""
 
+import copy
 import json
 import os
+import re
 from types import SimpleNamespace
 
 import nbformat
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 pytest.importorskip("nbgrader")
 
 from bs4 import BeautifulSoup
+from nbconvert.exporters import HTMLExporter
 from nbconvert.exporters.exporter import ResourcesDict
 from nbgrader.api import Gradebook
 
@@ -137,13 +140,26 @@ TEXT = st.one_of(
 MIMES = st.sampled_from(sorted({kind for data in OUTPUTS for kind in data} | {"text/plain", "image/gif", "x/y+json"}))
 
 
-def shown_as(cells, course) -> str:
-    """The page of a notebook with these cells, through the steps that nbgrader takes: defused, then exported."""
+def defused(cells, course):
+    """A notebook with these cells, after nbgrader's autograding."""
     nb = nbformat.v4.new_notebook(cells=cells)
     strip(nb)
+    return DefuseHtml(parent=SimpleParent(course)).preprocess(nb, {"nbgrader": {"assignment": "lab04", "notebook": ONE}})[0]
+
+
+def shown_in_formgrader(cells, course) -> str:
+    """What nbconvert's own exporter, which formgrader uses, makes of them: without the head, whose scripts are its own."""
+    tree = BeautifulSoup(HTMLExporter(template_name="classic").from_notebook_node(defused(cells, course))[0], "html5lib")
+    tree.head.clear()
+    for picture in tree.find_all("img", src=re.compile(r"(?![^/]*:|//)")):  # a file beside the notebook
+        del picture["src"]
+    return str(tree)
+
+
+def shown_as(cells, course) -> str:
+    """The feedback page of a notebook with these cells."""
+    nb = defused(cells, course)
     ids = {"assignment": "lab04", "notebook": ONE, "student": "eve", "score": 0.0, "max_score": 0.0}
-    step = DefuseHtml(parent=SimpleParent(course))
-    nb, _ = step.preprocess(nb, {"nbgrader": ids})
     top = {"student": "eve", "assignment": "lab04", "parts": [], "score": "0", "points": "0", "open": "0", "penalty": "0", "notes": []}
     for cell in nb.cells:
         cell.metadata["given"] = False
@@ -166,7 +182,30 @@ def test_no_text_becomes_active(graded, texts, outputs, names):
     cells = [nbformat.v4.new_markdown_cell(text, attachments=names) for text in texts]
     data = [nbformat.v4.new_output("display_data", data=each, metadata={"image/png": {"alt": texts[0], "width": texts[-1]}}) for each in outputs]
     cells.append(nbformat.v4.new_code_cell(texts[0], outputs=data + [nbformat.v4.new_output("stream", text=texts[-1])]))
-    assert findings(shown_as(cells, graded.course)) == []
+    assert findings(shown_as(copy.deepcopy(cells), graded.course)) == []
+    assert findings(shown_in_formgrader(cells, graded.course)) == []
+
+
+def test_every_attack_is_harmless_in_formgrader_too(graded):
+    cells = [nbformat.v4.new_markdown_cell(text) for text in MARKUP + MARKDOWN]
+    cells.append(nbformat.v4.new_code_cell("x", outputs=[nbformat.v4.new_output("display_data", data=data) for data in OUTPUTS]))
+    page = shown_in_formgrader(cells, graded.course)
+    assert findings(page) == [] and page.count("gotcha") > 20
+
+
+@pytest.mark.parametrize("text", [
+    "[x](javascript:f())", "[x](<javascript:f()>)", "[x](java&#115;cript:f())", "[x][y]\n\n[y]: javascript:f()", "<javascript:f()>",
+    "[x](vbscript:f)", "[x](JaVaScRiPt:f() 'title')", "[x](data:text/html,y)", "[x](\\javascript:f())", "![gone](attachment:gone.png)",
+])
+def test_links_that_lead_to_no_web_page_are_no_links(graded, text):
+    page = BeautifulSoup(shown_in_formgrader([nbformat.v4.new_markdown_cell(text)], graded.course), "html5lib")
+    assert not [a for a in page.body.find_all("a") if re.match(r"\s*[a-z][\w.+-]*:", a["href"], re.IGNORECASE)]
+
+
+def test_links_to_web_pages_stay(graded):
+    text = "[a](https://arxiv.org/abs/1505.04597) <https://example.org> [b](report.pdf) [c](#top) [d](mailto:a@b.c)"
+    page = BeautifulSoup(shown_in_formgrader([nbformat.v4.new_markdown_cell(text)], graded.course), "html5lib")
+    assert len(page.body.find_all("a")) == 5
 
 
 @settings(max_examples=4 * EXAMPLES, deadline=None, derandomize=True)
