@@ -22,7 +22,7 @@ from .fingerprint import kit_digest, task_digests, versions
 from .reading import Unreadable
 from .rubric import Task, load_rubric, select
 from .runner import Check, CheckFault, Outcome, checks_of, rule_and_hint, run_check
-from .student import Experiment, JudgeFault, Student
+from .student import Experiment, JudgeFault, NoAnswer, Student
 from .submissions import Submission
 from .wall import Child, Zygote
 
@@ -126,9 +126,10 @@ class Judge:
         if wrong_layout:
             own = [_excused(outcome, task) for outcome in own]
         lost = [outcome.check for outcome in own if outcome.passed is not True]
-        if not (failed and lost):
-            return {**_marked(task, own, notes), "late": late}
         names = [name for id in failed for name in load_rubric()[id].names]
+        if not (failed and lost):
+            diagnoses = [] if late else self._diagnoses(task, own, sources, _stand_ins(()), zygote)
+            return {**_marked(task, own, notes), "late": late, "diagnoses": diagnoses}
         again, _ = self._outcomes(task, lost, sources, _stand_ins(tuple(names)), zygote, [], experiment)
         if wrong_layout:
             again = [_excused(outcome, task) for outcome in again]
@@ -137,7 +138,24 @@ class Judge:
         if helped:
             slip = f"the slip in {', '.join(failed)} costs only there"
             notes.append(f"{task.id} was marked with the reference's {', '.join(names)}: {slip}")
-        return {**_marked(task, merged, notes), "late": late, "carried_forward": helped}
+        diagnoses = [] if late else self._diagnoses(task, merged, sources, _stand_ins(tuple(names)), zygote)
+        return {**_marked(task, merged, notes), "late": late, "carried_forward": helped, "diagnoses": diagnoses}
+
+    def _diagnoses(self, task: Task, outcomes: list[Outcome], sources, stand_ins: dict, zygote: Zygote) -> list[dict]:
+        """The misconceptions whose numbers the submission reproduces where a check failed; they cost and give nothing."""
+        from solutions.diagnosis import diagnose  # behind the wall's instructor side
+
+        slips = [outcome for outcome in outcomes if outcome.passed is False and not outcome.message.startswith("to do:")]
+        if task.experiment or not slips:
+            return []
+        child = Child(zygote, sources, stand_ins, task.limits, self.device)
+        try:
+            found = diagnose(task.id, Student(child))
+        except (NoAnswer, JudgeFault):  # the marks stand; what is wrong with the judge shows in the next task
+            return []
+        finally:
+            child.close()
+        return [{"task": wrong.task, "name": wrong.name, "title": wrong.title, "hint": wrong.hint} for wrong in found]
 
     def _outcomes(self, task: Task, checks: list[Check], sources, stand_ins: dict, zygote: Zygote, notes: list[str],
                   experiment: Experiment):

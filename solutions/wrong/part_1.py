@@ -95,7 +95,8 @@ TASK_1_1 = (
           "the ReLU is a leaky one, which lets a part of each negative value through",
           "What does your activation make of −1? Look for values just below 0 among your features, then read step 3 "
           "again.",
-          (("nn.ReLU(inplace=True)", "nn.LeakyReLU(0.1, inplace=True)"),)),
+          (("nn.ReLU(inplace=True)", "nn.LeakyReLU(0.1, inplace=True)"),),
+          also=tuple((("nn.ReLU(inplace=True)", f"nn.LeakyReLU({slope}, inplace=True)"),) for slope in (0.01, 0.2))),
     Wrong("1.1", "no_batch_norm", "The paper has no BatchNorm, so it can stay away.",
           "there is no BatchNorm, whatever batch_norm says",
           "Send one batch through in train mode and in eval mode. Should the two answers agree? The table near the "
@@ -131,7 +132,8 @@ TASK_1_1 = (
           "an InstanceNorm takes the place of the norm: each picture is normalised by itself",
           "Put a dark and a bright picture into one batch. Can your features still tell them apart? Over what does "
           "the norm that the task names take its averages?",
-          (("nn.BatchNorm2d(out_channels)", "nn.InstanceNorm2d(out_channels, affine=True)"),)),
+          (("nn.BatchNorm2d(out_channels)", "nn.InstanceNorm2d(out_channels, affine=True)"),),
+          also=((("nn.BatchNorm2d(out_channels)", "nn.InstanceNorm2d(out_channels)"),),)),
     Wrong("1.1", "no_running_statistics", "Running statistics are not needed; so a picture's result hangs on its batch.",
           "the norm keeps no running statistics and uses those of its batch in eval mode, too",
           "In eval mode, send one picture through alone and then among others. Should its features change with its "
@@ -213,7 +215,9 @@ TASK_1_2 = (
     Wrong("1.2", "skip_twice", "A slip of the pen: the skip is joined with itself.",
           "the skip is joined with itself, and x is lost",
           "Change x and keep the skip: does your output notice? Read aloud the two names that you join.",
-          ((CONCAT, "torch.cat([skip_features, skip_features], dim=1)"),)),
+          ((CONCAT, "torch.cat([skip_features, skip_features], dim=1)"),),
+          also=(((CONCAT, "torch.cat([skip_features, skip_features], dim=1)"),
+                 (JOINED, JOINED.replace("up_channels + skip_channels", "2 * skip_channels"))),)),
     Wrong("1.2", "skip_detached", "Gradients take the long way only.",
           "the skip is cut off from the gradient before the join",
           "The output is right, so think of the way back. Which short way does the gradient have to the encoder of "

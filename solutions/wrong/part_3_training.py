@@ -98,14 +98,14 @@ MEANS = "running_loss / len(dataloader), running_iou / len(dataloader)"
 STEP = "            optimizer.step()\n            optimizer.zero_grad()\n"
 
 
-def _epoch(name: str, misconception: str, title: str, hint: str, *pieces: tuple[str, str]) -> Wrong:
+def _epoch(name: str, misconception: str, title: str, hint: str, *pieces: tuple[str, str], like: str = "") -> Wrong:
     """A variant of the loop above; each piece must be in it once."""
     text = EPOCH
     for old, new in pieces:
         if text.count(old) != 1:
             raise ValueError(f"{name}: found {text.count(old)} times: {old!r}")
         text = text.replace(old, new)
-    return Wrong("3.4", name, misconception, title, hint, (("def train_epoch", text),))
+    return Wrong("3.4", name, misconception, title, hint, (("def train_epoch", text),), like=like)
 
 
 IOU = (
@@ -115,13 +115,13 @@ IOU = (
           "do you put it?",
           ((PREDICTED, "predicted = pred > threshold"),)),
     Wrong("3.4", "iou_threshold_fixed", "The threshold is always one half.",
-          "probabilities are compared with one half, whatever threshold says",
+          "a pixel counts as predicted above one half, whatever threshold says",
           THRESHOLD,
           ((PREDICTED, "predicted = torch.sigmoid(pred.float()) > 0.5"),)),
     Wrong("3.4", "iou_threshold_of_zero_on_logits", "Logits above zero are probabilities above one half.",
           "logits above 0 count as predicted, whatever threshold says",
           THRESHOLD,
-          ((PREDICTED, "predicted = pred > 0"),)),
+          ((PREDICTED, "predicted = pred > 0"),), like="iou_threshold_fixed"),
     Wrong("3.4", "iou_of_the_background", "The comparison is the wrong way round.",
           "pixels below the threshold count as predicted",
           "Give it logits that are sure of the background everywhere, and count the predicted pixels. Is it none, or "
@@ -180,7 +180,7 @@ TRAIN = (
     _epoch("zeroed_after_backward", "zero_grad belongs in front of step.",
            "the gradients are set back between backward and the step",
            BEFORE_AND_AFTER,
-           (BACKWARD, BACKWARD + "\n        optimizer.zero_grad()")),
+           (BACKWARD, BACKWARD + "\n        optimizer.zero_grad()"), like="no_step"),
     _epoch("zeroed_every_batch", "zero_grad stands at the top of every batch, also within a group.",
            "the gradients are set back before every batch, within a group as well",
            "With accumulation_steps at 2, print the gradient of one weight just before a step. Whose gradient is it: "
@@ -189,9 +189,9 @@ TRAIN = (
     _epoch("no_backward", "step knows the loss.",
            "no gradient is ever computed",
            BEFORE_AND_AFTER,
-           (BACKWARD, "pass")),
+           (BACKWARD, "pass"), like="no_step"),
     _epoch("no_step", "backward() learns.",
-           "the optimizer never takes a step",
+           "the weights stay as they were, since no step uses a gradient",
            BEFORE_AND_AFTER,
            (STEP, "            optimizer.zero_grad()\n")),
     _epoch("one_step_an_epoch", "step stands after the loop.",
@@ -250,7 +250,7 @@ TRAIN = (
     _epoch("clipped_after_step", "Clipping comes last.",
            "the gradients are clipped after the step",
            LIMIT,
-           (CLIP, ""), (STEP, STEP.replace("step()\n", "step()\n" + CLIP))),
+           (CLIP, ""), (STEP, STEP.replace("step()\n", "step()\n" + CLIP)), like="never_clipped"),
     _epoch("clipped_every_batch", "Each batch's gradients are clipped as they come.",
            "the gradients are clipped after every batch, within a group as well",
            "With accumulation_steps at 2, at which moment are the gradients of a group complete? What does clipping "
@@ -266,7 +266,7 @@ TRAIN = (
            LIMIT,
            (CLIP, CLIP.replace("(), max_grad_norm", "(), 1.0"))),
     _epoch("never_clipped", "max_grad_norm is accepted and forgotten.",
-           "the gradients are never clipped",
+           "no step's gradients are clipped before it",
            LIMIT,
            (CLIP, "")),
     _epoch("train_mode_missing", "A model is in train mode from the start.",
@@ -355,11 +355,11 @@ MODEL = (
     Wrong("3.4", "best_weights_alias", "state_dict() is a copy.",
           "the kept best weights are the live ones, and training goes on writing into them",
           KEPT_WEIGHTS,
-          ((COPY, COPY.replace(f"copy.deepcopy({LIVE})", LIVE)),)),
+          ((COPY, COPY.replace(f"copy.deepcopy({LIVE})", LIVE)),), like="last_weights_left"),
     Wrong("3.4", "best_weights_shallow_copy", "A copy of the dict is a copy of the weights.",
           "the kept best weights are a new dict of the same, live tensors",
           KEPT_WEIGHTS,
-          ((COPY, COPY.replace(f"copy.deepcopy({LIVE})", f"dict({LIVE})")),)),
+          ((COPY, COPY.replace(f"copy.deepcopy({LIVE})", f"dict({LIVE})")),), like="last_weights_left"),
     Wrong("3.4", "best_by_the_loss", "The lowest loss is the best model.",
           "the epoch with the lowest validation loss counts as the best",
           "Think of a run whose lowest loss and highest IoU are in different epochs. By which of the two does the "
@@ -380,8 +380,8 @@ MODEL = (
           ((WORTH, 'best = {"iou": history["val_iou"][0]'),)),
     Wrong("3.4", "last_weights_left", "The best weights are in the file.",
           "the model ends with the weights of its last epoch",
-          "The second experiment below the task trains with a minus before the loss. Are its last two numbers equal "
-          "in your notebook? What should happen after the loop?",
+          "The second experiment below the task trains with a minus before the loss. Are its last two numbers equal? "
+          "What should happen after the loop, and what does your copy hold by then?",
           ((RESTORE, "pass"),)),
     Wrong("3.4", "buffers_not_restored", "A model is its parameters.",
           "the parameters of the best epoch come back, but BatchNorm's statistics do not",
@@ -407,13 +407,13 @@ MODEL = (
           (("progress.save(history, best)",
             f"progress.save(history, best)\nif checkpoint_path is not None:\n    torch.save({LIVE}, checkpoint_path)"),)),
     Wrong("3.4", "nothing_saved", "checkpoint_path is accepted and forgotten.",
-          "no checkpoint is ever written",
+          "no checkpoint appears at checkpoint_path",
           PATH,
           ((SAVE, "pass"),)),
     Wrong("3.4", "file_name_fixed", "The file has a name of its own.",
           "the checkpoint goes to a file name of its own",
           PATH,
-          ((SAVE, 'torch.save(best["weights"], "best_model.pth")'),)),
+          ((SAVE, 'torch.save(best["weights"], "best_model.pth")'),), like="nothing_saved"),
     Wrong("3.4", "lr_ignored", "Adam knows its learning rate.",
           "the optimizer is never told lr and takes its default",
           "Train once with a learning rate of 1e-6 and once with 1e-2. Do the curves differ, and does the history "

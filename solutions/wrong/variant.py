@@ -2,12 +2,15 @@
 
 import ast
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import jupytext
 
 from solutions.reference import HERE, MARKS
+
+
+Edits = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,8 @@ class Wrong:
     "a solution in which …", the hint leads on without giving the answer away.
     An edit is (old, new). `old` is either text that occurs exactly once in those cells, or `"class Name"` / `"def name"`:
     then the whole top-level definition is replaced. Lines after the first are indented as the line where `old` begins.
+    `also` are other edits that make the same mistake with other numbers; `like` is the name of another variant, where no
+    behaviour tells the two apart: then that one's title and hint are true of both.
     """
 
     task: str
@@ -25,7 +30,9 @@ class Wrong:
     misconception: str
     title: str
     hint: str
-    edits: tuple[tuple[str, str], ...]
+    edits: Edits
+    also: tuple[Edits, ...] = ()
+    like: str = ""
 
 
 @cache
@@ -44,6 +51,11 @@ def wrong_source(wrong: Wrong) -> str:
     """The reference as one plain module, with the edits of `wrong` applied to the cells of its task."""
     edited = iter(wrong_cells(wrong))
     return "\n\n".join(next(edited) if wrong.task in tasks else code for tasks, code in _cells())
+
+
+def wrong_sources(wrong: Wrong) -> list[str]:
+    """Every way of making the mistake, each as `wrong_source` gives it."""
+    return [wrong_source(replace(wrong, edits=edits)) for edits in (wrong.edits, *wrong.also)]
 
 
 def wrong_cells(wrong: Wrong) -> list[str]:
