@@ -67,12 +67,14 @@ def test_a_copy_in_disguise_is_found(part_1, change):
     assert places["DecoderBlock"]["where"][1] == f"lab04_student.py, line {line}"
 
 
-def test_independent_right_solutions_are_not():
+def test_independent_right_solutions_are_not(monkeypatch):
     files = [path for part in ("part_1", "part_2", "part_3") for path in sorted((ALTERNATIVES / part).glob("*.py"))]
     assert len(files) > 15
     hand_ins = [(f"{path.parent.name} {path.stem}", module(path.read_text(encoding="utf-8"))) for path in files]
     found = find_similar(hand_ins, RELEASED)
     assert found["groups"] == [] and found["compared"] > 15
+    monkeypatch.setattr("grader.similarity.CANDIDATE", 0.0)  # every pair is compared
+    assert groups(*hand_ins, threshold=0.6) == [] and groups(*hand_ins, threshold=0.3) and THRESHOLD > 0.6
 
 
 def test_the_same_to_the_letter_comes_first_whatever_holds_it(part_1):
