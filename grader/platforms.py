@@ -18,6 +18,7 @@ from pathlib import Path
 
 from .cards import number
 from .class_statistics import total
+from .durable import whole
 from .exports import by_student, cell
 from .rubric import assignment
 
@@ -70,7 +71,8 @@ def write(merged: Merged, path: Path, exported: Path | None = None) -> list[str]
     """Write the file and return what is to be said of it; ValueError rather than write over what the platform exported."""
     if exported is not None and exported.resolve() == path.resolve():
         raise ValueError(f"{exported}: would be written over; put the exported file elsewhere")
-    path.write_text(merged.text, encoding="utf-8", newline="", errors="replace")
+    with whole(path) as part:
+        part.write_text(merged.text, encoding="utf-8", newline="", errors="replace")
     return [f"{path}: {line}" if place == 0 else f"  {line}" for place, line in enumerate(merged.said())]
 
 
