@@ -18,6 +18,7 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+
 from .definitions import Source
 from .handover import submission_in
 from .reading import Unreadable

@@ -37,11 +37,26 @@ def _student(name: str, rng: random.Random, hardness: dict, slope: dict, rules: 
     versions = {"python": "3.11.7", "torch": "2.15.0", "numpy": "2.4.0", "nbgrader": "0.9.6", "unetlab": "0.1.0"}
     seconds = round(math.exp(rng.gauss(1.2, 0.4)), 2) if known else 0.0
     return {
-        "path": f"handins/{name}.zip", "student": name, "status": status, "score": round(sum(known), 2) if known else None,
-        "max_score": sum(task["max_score"] for task in tasks.values()), "notes": notes, "tasks": tasks, "seconds": seconds,
-        "isolation": "full: made up", "device": "cpu", "manual": {item: _by_hand(item, rng) for item in load_manual()},
-        "audit": {"seed": 0, "kit": "5f0c" * 16, "versions": versions, "device": "cpu", "isolation": "full: made up",
-                  "graded_at": f"2026-11-25T20:{rng.randint(10, 59)}:00+00:00", "seconds": seconds},
+        "path": f"handins/{name}.zip",
+        "student": name,
+        "status": status,
+        "score": round(sum(known), 2) if known else None,
+        "max_score": sum(task["max_score"] for task in tasks.values()),
+        "notes": notes,
+        "tasks": tasks,
+        "seconds": seconds,
+        "isolation": "full: made up",
+        "device": "cpu",
+        "manual": {item: _by_hand(item, rng) for item in load_manual()},
+        "audit": {
+            "seed": 0,
+            "kit": "5f0c" * 16,
+            "versions": versions,
+            "device": "cpu",
+            "isolation": "full: made up",
+            "graded_at": f"2026-11-25T20:{rng.randint(10, 59)}:00+00:00",
+            "seconds": seconds,
+        },
     }
 
 
@@ -54,12 +69,31 @@ def _task(task, ability: float, rng: random.Random, hardness: dict, slope: dict,
         passed = rng.random() < 1 / (1 + math.exp(slope[key] * (hardness[key] - ability)))
         rule, hint = rules.get(key, (f"rule of {name.replace('_', ' ')}", "a hint"))
         message = "" if passed else f"rule: {rule}\ninput: x of shape (2, 3, 8, 8)\ncame: 1.25\nexpected: 1.5\nhint: {hint}"
-        checks.append({"name": name, "hidden": number % 3 == 2, "passed": passed, "message": message, "rule": rule,
-                       "hint": hint, "points": points, "seconds": round(rng.random() / 20, 4)})
+        checks.append(
+            {
+                "name": name,
+                "hidden": number % 3 == 2,
+                "passed": passed,
+                "message": message,
+                "rule": rule,
+                "hint": hint,
+                "points": points,
+                "seconds": round(rng.random() / 20, 4),
+            }
+        )
     lost = sum(check["points"] for check in checks if not check["passed"])
-    found = [{"task": task.id, "name": n, "title": t, "hint": ""} for n, t in [SLIPS.get(task.id, ("", ""))] if n and lost > task.points / 4]
-    return {"status": "graded", "score": task.points - lost, "max_score": task.points, "carried_forward": lost and rng.random() < 0.05,
-            "left_out": [], "checks": checks, "diagnoses": found}
+    found = [
+        {"task": task.id, "name": n, "title": t, "hint": ""} for n, t in [SLIPS.get(task.id, ("", ""))] if n and lost > task.points / 4
+    ]
+    return {
+        "status": "graded",
+        "score": task.points - lost,
+        "max_score": task.points,
+        "carried_forward": lost and rng.random() < 0.05,
+        "left_out": [],
+        "checks": checks,
+        "diagnoses": found,
+    }
 
 
 def _by_hand(item: str, rng: random.Random) -> dict:
@@ -113,11 +147,7 @@ def result(student, tasks, notes=()):
 
 def class_report():
     good = {"1.1": outcome(4.0, [check("a", True), check("b", True, hidden=True)])}
-    slip = {
-        "1.1": outcome(
-            2.0, [check("a", True), check("b", False, hidden=True, message="came 3, expected SECRET")], carried=True
-        )
-    }
+    slip = {"1.1": outcome(2.0, [check("a", True), check("b", False, hidden=True, message="came 3, expected SECRET")], carried=True)}
     hostile = {"1.1": outcome(0.0, [check("a", False, message=HOSTILE), check("b", False, hidden=True)])}
     broken = {"1.1": outcome(None, [])}
     students = [

@@ -9,11 +9,11 @@ import pytest
 from bs4 import BeautifulSoup
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.made_up_class import by_hand, check, class_report, made_up_report, outcome, result
 
 from grader import class_page, class_statistics
 from grader.class_page import write_class_page
 from grader.rubric import assignment, notebooks
+from tests.made_up_class import by_hand, check, class_report, made_up_report, outcome, result
 
 
 def page_of(report, folder, **fields):
@@ -68,7 +68,9 @@ def test_discrimination_is_the_correlation_with_all_other_points():
     assert row["discrimination"] == pytest.approx(np.corrcoef(passed, rest)[0, 1], abs=1e-9)
 
 
-@pytest.mark.parametrize("rests", [[(True, 0.1), (False, 0.9)], [(True, i / 20) for i in range(20)], [(i % 2 == 0, 0.5) for i in range(20)]])
+@pytest.mark.parametrize(
+    "rests", [[(True, 0.1), (False, 0.9)], [(True, i / 20) for i in range(20)], [(i % 2 == 0, 0.5) for i in range(20)]]
+)
 def test_discrimination_is_blank_for_few_and_where_nothing_varies(rests):
     assert class_statistics.discrimination(rests) is None
 
@@ -106,7 +108,10 @@ def test_it_holds_everything_and_nothing_active(tmp_path):
     assert "\x1b" not in page and "http" not in page.replace("http-equiv", "")
     assert "&lt;script&gt;alert(1)" in page
     assert "full: everything" in page and "SECRET" in page  # the instructor sees what hidden checks said
-    order = [page.index(text) for text in ("Look at these first", "not JSON", 'id="spread"', 'id="checks"', 'id="time"', 'id="marks"', 'id="failed"')]
+    order = [
+        page.index(text)
+        for text in ("Look at these first", "not JSON", 'id="spread"', 'id="checks"', 'id="time"', 'id="marks"', 'id="failed"')
+    ]
     assert order == sorted(order)
     assert "1 of 3" in page  # check b: judged three times, dan's was not
 
@@ -120,7 +125,9 @@ def test_no_script_but_its_own_may_run(tmp_path):
     assert not re.search(r"\son\w+=", str(soup.body).split("<script")[0])
 
 
-NAMES = st.text(max_size=30) | st.sampled_from(["<img src=x onerror=alert(1)>", "'\"><script>x</script>", "=cmd()", "{{ 7*7 }}", "Zoë, “Z”", "🐈"])
+NAMES = st.text(max_size=30) | st.sampled_from(
+    ["<img src=x onerror=alert(1)>", "'\"><script>x</script>", "=cmd()", "{{ 7*7 }}", "Zoë, “Z”", "🐈"]
+)
 
 
 @settings(max_examples=25, deadline=None)
@@ -130,12 +137,33 @@ def test_whatever_a_student_writes_stays_text(tmp_path_factory, name, note, rule
     failed = {**check("a", False, message=message), "rule": rule}
     tasks = {"1.1": {**outcome(0.0, [failed]), "diagnoses": [{"task": "1.1", "name": "n", "title": title}]}}
     students = [result(name, tasks, [note]), result("ada", {"1.1": outcome(4.0, [check("a", True)])})]
-    similar = {"threshold": 0.8, "compared": 2, "left_out": [name], "groups": [
-        {"students": [name, "ada"], "similarity": 0.9, "identical": [], "pairs": [
-            {"students": [name, "ada"], "shares": [0.9, 0.8], "places": [{"task": "1.1", "name": name, "share": 1.0, "where": [name, note]}]}]}]}
-    plain = page_of({"isolation": "none", "submissions": [result("x", tasks, ["y"]), students[1]]}, folder, similar={**similar, "left_out": ["x"]})
+    similar = {
+        "threshold": 0.8,
+        "compared": 2,
+        "left_out": [name],
+        "groups": [
+            {
+                "students": [name, "ada"],
+                "similarity": 0.9,
+                "identical": [],
+                "pairs": [
+                    {
+                        "students": [name, "ada"],
+                        "shares": [0.9, 0.8],
+                        "places": [{"task": "1.1", "name": name, "share": 1.0, "where": [name, note]}],
+                    }
+                ],
+            }
+        ],
+    }
+    plain = page_of(
+        {"isolation": "none", "submissions": [result("x", tasks, ["y"]), students[1]]}, folder, similar={**similar, "left_out": ["x"]}
+    )
     page = page_of({"isolation": "none", "passed_over": [note], "submissions": students}, folder, similar=similar)
-    tags, expected = ([tag.name for tag in BeautifulSoup(text, "html.parser").find_all(["script", "img", "iframe", "a", "style"])] for text in (page, plain))
+    tags, expected = (
+        [tag.name for tag in BeautifulSoup(text, "html.parser").find_all(["script", "img", "iframe", "a", "style"])]
+        for text in (page, plain)
+    )
     assert tags.count("script") == 1 and tags.count("img") == tags.count("iframe") == 0 and tags.count("style") == expected.count("style")
 
 
@@ -175,7 +203,9 @@ def test_the_foot_names_what_the_marks_rest_on_and_where_it_differs(tmp_path):
     report = made_up_report(4)
     report["submissions"][0]["audit"]["kit"] = "beef" * 16
     foot = BeautifulSoup(page_of(report, tmp_path), "html.parser").footer.text
-    assert "torch 2.15.0" in foot and "seed: 0" in foot and "beefbeefbeefbeef (1 hand-ins)" in foot and "5f0c5f0c5f0c5f0c (3 hand-ins)" in foot
+    assert (
+        "torch 2.15.0" in foot and "seed: 0" in foot and "beefbeefbeefbeef (1 hand-ins)" in foot and "5f0c5f0c5f0c5f0c (3 hand-ins)" in foot
+    )
 
 
 def test_a_comparison_that_failed_is_said(tmp_path):

@@ -23,8 +23,15 @@ def browser(tmp_path_factory):
         pytest.skip("needs chromium and chromedriver (Debian: chromium, chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    for flag in ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage",
-                 f"--user-data-dir={tmp_path_factory.mktemp('profile')}", "--window-size=1280,1600"):
+    for flag in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-dev-shm-usage",
+        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
+        "--window-size=1280,1600",
+    ):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
@@ -75,12 +82,17 @@ def test_the_table_is_filtered_by_name(page):
 def test_no_script_of_a_student_runs_and_nothing_is_loaded(page):
     assert page.title == "lab04: the class" and page.find_elements(By.CSS_SELECTOR, "img, iframe, object") == []
     assert [entry for entry in page.get_log("browser") if "favicon" not in entry["message"]] == []
-    page.execute_cdp_cmd("Runtime.evaluate", {"expression": "document.body.append(Object.assign(document.createElement('script'), {text: \"document.title='gotcha'\"}))"})
+    page.execute_cdp_cmd(
+        "Runtime.evaluate",
+        {"expression": "document.body.append(Object.assign(document.createElement('script'), {text: \"document.title='gotcha'\"}))"},
+    )
     assert page.title == "lab04: the class"
 
 
 @pytest.mark.parametrize("width", [400, 1000, 1400])
 def test_it_is_no_wider_than_the_window(page, width):
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600})
+    page.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    )
     wide = page.execute_script("return document.documentElement.scrollWidth")
     assert wide <= width

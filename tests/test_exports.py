@@ -5,9 +5,9 @@ import re
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.made_up_class import by_hand, check, class_report, made_up_report, outcome, result
 
 from grader import exports
+from tests.made_up_class import by_hand, check, class_report, made_up_report, outcome, result
 
 
 def rows_of(path):
@@ -34,7 +34,16 @@ def test_checks_have_a_row_each_and_one_for_a_task_without_a_verdict(tmp_path):
     report = class_report()
     report["submissions"][1]["tasks"]["1.1"] |= {"left_out": ["c"], "diagnoses": [{"task": "1.1", "name": "n", "title": "a is b"}]}
     rows = {(row["student"], row["check"]): row for row in rows_of(exports.write_checks(report, tmp_path / "c.csv"))}
-    assert list(rows) == [("'=cmd()", "a"), ("'=cmd()", "b"), ("ada", "a"), ("ada", "b"), ("bob", "a"), ("bob", "b"), ("bob", "c"), ("dan", "")]
+    assert list(rows) == [
+        ("'=cmd()", "a"),
+        ("'=cmd()", "b"),
+        ("ada", "a"),
+        ("ada", "b"),
+        ("bob", "a"),
+        ("bob", "b"),
+        ("bob", "c"),
+        ("dan", ""),
+    ]
     assert [rows["bob", name]["passed"] for name in "abc"] == ["true", "false", ""]
     assert [rows["bob", name]["points"] for name in "abc"] == ["2", "0", ""] and rows["bob", "b"]["hidden"] == "true"
     assert rows["bob", "b"]["diagnosis"] == "a is b" and rows["bob", "a"]["diagnosis"] == "" and "SECRET" in rows["bob", "b"]["message"]

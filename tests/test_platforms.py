@@ -66,7 +66,12 @@ def test_canvas_keeps_every_other_cell(canvas_file):
 
 def test_an_ungraded_or_unfinished_hand_in_is_empty_with_its_status_and_never_0(canvas_file):
     open_answer = {"status": "to mark", "score": None, "max_score": 15.0}
-    students = [student("alovelace", None), student("ghopper", None), student("enoether", None), student("aturing", 3.0, manual=open_answer)]
+    students = [
+        student("alovelace", None),
+        student("ghopper", None),
+        student("enoether", None),
+        student("aturing", 3.0, manual=open_answer),
+    ]
     merged = platforms.canvas(report(*students), canvas_file, scale=True)
     rows = {row["SIS Login ID"]: row for row in table(merged.text)}
     marks = [rows[login][f"{LAB.upper()} (78)"] for login in ("alovelace", "ghopper", "enoether", "aturing")]
@@ -81,7 +86,13 @@ def test_canvas_makes_no_assignment_of_the_status():
 
 
 def test_nobody_is_dropped_and_no_one_gets_another_s_mark(canvas_file):
-    students = [student("aturing", 9.0), student("turing", 5.0), student("stranger", 7.0), student("y", 2.0, "502"), student("ghopper", 3.0)]
+    students = [
+        student("aturing", 9.0),
+        student("turing", 5.0),
+        student("stranger", 7.0),
+        student("y", 2.0, "502"),
+        student("ghopper", 3.0),
+    ]
     merged = platforms.canvas(report(*students), canvas_file)
     assert [name.split(" (")[0] for name in merged.not_in_file] == ["ghopper", "stranger", "turing"]  # y has Hopper's number
     assert "stranger" in "\n".join(merged.said()) and "Lovelace, Ada" in "\n".join(merged.said())
@@ -89,7 +100,9 @@ def test_nobody_is_dropped_and_no_one_gets_another_s_mark(canvas_file):
 
 def test_two_students_of_one_name_are_left_to_a_person(tmp_path):
     path = tmp_path / "e.csv"
-    path.write_text(f"Student,ID,SIS Login ID,Section,{LAB}\n  Points Possible,,,,20\n\"Li, Wei\",1,wli1,A,\n\"Li, Wei\",2,wli2,A,\n", encoding="utf-8")
+    path.write_text(
+        f'Student,ID,SIS Login ID,Section,{LAB}\n  Points Possible,,,,20\n"Li, Wei",1,wli1,A,\n"Li, Wei",2,wli2,A,\n', encoding="utf-8"
+    )
     merged = platforms.canvas(report(student("liwei", 9.0)), path)
     assert not merged.marked and len(merged.not_in_file) == 1 and merged.nothing_handed_in == ["Li, Wei"] * 2
     assert platforms.canvas(report(student("liwei", 9.0, "2")), path).marked == ["liwei"]
@@ -110,7 +123,9 @@ def test_the_column_must_be_clear(canvas_file):
     assert table(merged.text)[3]["Essay (77)"] == "100"
 
 
-@pytest.mark.parametrize("content, cause", [("", "no gradebook"), ("a,b\n1,2\n", "no gradebook"), ("Student,ID,Section,x\na,1,A,2,3,4\n", "more cells")])
+@pytest.mark.parametrize(
+    "content, cause", [("", "no gradebook"), ("a,b\n1,2\n", "no gradebook"), ("Student,ID,Section,x\na,1,A,2,3,4\n", "more cells")]
+)
 def test_a_file_that_is_none_is_said(tmp_path, content, cause):
     path = tmp_path / "e.csv"
     path.write_text(content)
@@ -131,7 +146,7 @@ def test_semicolons_and_the_mark_of_excel_stay(canvas_file):
     csv.writer(file, delimiter=";").writerows(rows)
     canvas_file.write_text("\ufeff" + file.getvalue(), encoding="utf-8")
     text = platforms.canvas(report(student("ghopper", 12.0)), canvas_file).text
-    assert text.startswith("\ufeffStudent;ID") and ';12;80;80;graded' in text
+    assert text.startswith("\ufeffStudent;ID") and ";12;80;80;graded" in text
 
 
 MOODLE = """Identifier,"Full name","Email address",Status,Grade,"Maximum Grade","Grade can be changed","Last modified (submission)","Last modified (grade)","Feedback comments"
@@ -168,18 +183,28 @@ def test_without_a_file_both_get_one_of_our_own():
     assert formula["Grade"] == "" and formula[f"{LAB} status"] == "ungraded"
 
 
-NAMES = st.text(min_size=1, max_size=12, alphabet=st.characters(codec="utf-8", exclude_characters="\0")) | st.sampled_from(["=1+1", "a,b", 'x"y', "🐈", "O'Neil; Jr"])
+NAMES = st.text(min_size=1, max_size=12, alphabet=st.characters(codec="utf-8", exclude_characters="\0")) | st.sampled_from(
+    ["=1+1", "a,b", 'x"y', "🐈", "O'Neil; Jr"]
+)
 
 
 @settings(max_examples=80, deadline=None)
-@given(names=st.lists(NAMES, min_size=1, max_size=6, unique=True), scores=st.lists(st.none() | st.integers(0, 20), min_size=6, max_size=6), strangers=st.lists(NAMES, max_size=3))
+@given(
+    names=st.lists(NAMES, min_size=1, max_size=6, unique=True),
+    scores=st.lists(st.none() | st.integers(0, 20), min_size=6, max_size=6),
+    strangers=st.lists(NAMES, max_size=3),
+)
 def test_whatever_the_names_marks_go_to_their_own_row_or_are_named(tmp_path_factory, names, scores, strangers):
     path = tmp_path_factory.mktemp("m") / "w.csv"
-    rows = [[f"Participant {n}", name, f"{n}@x", "", "", "20", "Yes", "-", "-", ""] for n, name in enumerate([*names, *strangers], start=1000)]
+    rows = [
+        [f"Participant {n}", name, f"{n}@x", "", "", "20", "Yes", "-", "-", ""] for n, name in enumerate([*names, *strangers], start=1000)
+    ]
     file = io.StringIO(newline="")
     csv.writer(file).writerows([next(csv.reader([MOODLE.splitlines()[0]])), *rows])
     path.write_text(file.getvalue(), encoding="utf-8", newline="")
-    students = [student(f"s{n}", None if score is None else float(score), str(n)) for n, (_, score) in enumerate(zip(names, scores), start=1000)]
+    students = [
+        student(f"s{n}", None if score is None else float(score), str(n)) for n, (_, score) in enumerate(zip(names, scores), start=1000)
+    ]
     merged = platforms.moodle(report(*students), path)
     after = list(csv.reader(io.StringIO(merged.text, newline="")))[1:]
     assert [row[:4] + row[5:-1] for row in after] == [row[:4] + row[5:] for row in rows]
@@ -193,9 +218,18 @@ def test_whatever_the_names_marks_go_to_their_own_row_or_are_named(tmp_path_fact
 @pytest.mark.parametrize(
     "files, expected",
     [
-        (["Ada Byron_11_assignsubmission_file/01_unet.ipynb", "Ada Byron_12_assignsubmission_file/01_unet.ipynb"], {"Ada_Byron": "11", "Ada_Byron_12": "12"}),
-        (["Participant_21_assignsubmission_file_/01_unet.ipynb", "Participant_22_assignsubmission_file_/a.py"], {"Participant_21": "21", "Participant_22": "22"}),
-        (["liwei_501_9001_01_unet.ipynb", "liwei_501_9002_02_skip_connections.ipynb", "liwei_LATE_502_9003_01_unet.ipynb"], {"liwei": "501", "liwei_502": "502"}),
+        (
+            ["Ada Byron_11_assignsubmission_file/01_unet.ipynb", "Ada Byron_12_assignsubmission_file/01_unet.ipynb"],
+            {"Ada_Byron": "11", "Ada_Byron_12": "12"},
+        ),
+        (
+            ["Participant_21_assignsubmission_file_/01_unet.ipynb", "Participant_22_assignsubmission_file_/a.py"],
+            {"Participant_21": "21", "Participant_22": "22"},
+        ),
+        (
+            ["liwei_501_9001_01_unet.ipynb", "liwei_501_9002_02_skip_connections.ipynb", "liwei_LATE_502_9003_01_unet.ipynb"],
+            {"liwei": "501", "liwei_502": "502"},
+        ),
         (["ada_01_unet.ipynb", "bob_01_unet.ipynb"], {"ada": "", "bob": ""}),
     ],
 )

@@ -2,9 +2,8 @@
 
 import re
 
-from tests.made_up_class import by_hand, class_report
-
 from grader import report
+from tests.made_up_class import by_hand, class_report
 
 
 def test_the_terminals_table_falls_back_to_parts(monkeypatch):

@@ -79,7 +79,11 @@ def test_independent_right_solutions_are_not(monkeypatch):
 
 def test_the_same_to_the_letter_comes_first_whatever_holds_it(part_1):
     other = (ALTERNATIVES / "part_1" / "functional.py").read_text(encoding="utf-8")
-    notebook = [Source("01_unet", [Cell(f"cell {n} of 01_unet.ipynb", text, []) for n, text in enumerate(re.split(r"^(?=class )", part_1, flags=re.M))])]
+    notebook = [
+        Source(
+            "01_unet", [Cell(f"cell {n} of 01_unet.ipynb", text, []) for n, text in enumerate(re.split(r"^(?=class )", part_1, flags=re.MULTILINE))]
+        )
+    ]
     first, second = groups(("cy", module(other)), ("dee", module(renamed(other))), ("bob", notebook), ("ada", module(part_1)))
     assert first["identical"] == [["ada", "bob"]] and first["similarity"] == 1.0
     assert second["students"] == ["cy", "dee"] and second["identical"] == []
@@ -105,11 +109,16 @@ def test_what_half_a_large_class_wrote_is_no_sign(part_1):
     crowd = [(f"s{n:02}", module(f"{part_1}\n\ndef own_{n}(x):\n    return x\n")) for n in range(30)]
     assert groups(*crowd) == []  # the one way to write it, it seems
     pair = [("x", module(renamed(part_1))), ("y", module(part_1))]
-    others = [(f"s{n:02}", module(f"def f{n}(x):\n    return {' + '.join(f'g{i}(x)[{n * i}]' for i in range(1, 40 + n))}\n")) for n in range(28)]
+    others = [
+        (f"s{n:02}", module(f"def f{n}(x):\n    return {' + '.join(f'g{i}(x)[{n * i}]' for i in range(1, 40 + n))}\n")) for n in range(28)
+    ]
     assert [group["students"] for group in groups(*pair, *others) if "x" in group["students"]] == [["x", "y"]]
 
 
-@pytest.mark.parametrize("code", ["class A(:\n  def f(self)\n" * 40, "def f(" * 3000, "\0def f(): pass\n", "def f():\n  x = '" + "(" * 5000, "def f(): pass\n" * 20000])
+@pytest.mark.parametrize(
+    "code",
+    ["class A(:\n  def f(self)\n" * 40, "def f(" * 3000, "\0def f(): pass\n", "def f():\n  x = '" + "(" * 5000, "def f(): pass\n" * 20000],
+)
 def test_broken_code_ends_nothing(part_1, code):
     (group,) = groups(("ada", module(part_1)), ("bob", module(renamed(part_1))), ("eve", module(code)))
     assert group["students"] == ["ada", "bob"]
