@@ -26,7 +26,7 @@ JUDGING = ["grader/judge.py", "grader/zygote.py", "data_utils.py", "drawn_pets.p
 # What decides which files are judged and which marks are left open; what these import to show things is not followed.
 BESIDE = ["grader/handover.py", "grader/journal.py"]
 # Imported by these, but no mark comes from it: the student's own check, where submissions run, what a mistake is called, this file.
-NO_MARKS = re.compile(r"grader/(notebook|executors|gpu|diagnos\w*|fingerprint)\.py|solutions/(wrong|alternatives)/.*")
+NO_MARKS = re.compile(r"grader/(notebook|executors|gpu|fingerprint)\.py|solutions/(diagnosis\.py|(wrong|facets|alternatives)/.*)")
 CHECKS = re.compile(r"(grader|solutions)/checks/.*")
 LABS = re.compile(r"solutions/lab_\w+\.py")
 REFERENCE = re.compile(r"^# %% .*\b(?:task|export)=.*\n(?:(?!# %%).*\n?)*", re.MULTILINE)  # what of a lab is no teaching text
