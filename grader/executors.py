@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from . import sandbox
@@ -141,6 +141,11 @@ def _in_processes(submissions: Iterable[Submission], jobs: int, options: Options
         processes.close()
 
 
+def _end_with_parent() -> None:
+    """End this process, and so its warm one, when the one that started it dies: it would wait for work for ever."""
+    threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
+
+
 class _Processes:
     """Pools of one process each: when one dies, it is known what it was on."""
 
@@ -153,7 +158,7 @@ class _Processes:
         # forked from a process that has loaded torch and nothing else: this one's threads may hold locks
         context = get_context("forkserver")
         context.set_forkserver_preload([__name__])
-        return ProcessPoolExecutor(1, mp_context=context)
+        return ProcessPoolExecutor(1, mp_context=context, initializer=_end_with_parent)
 
     def submit(self, options: Options, submission: Submission) -> Future:
         """Have an idle process mark a submission; there is one, since no more are under way than there are processes."""

@@ -198,6 +198,27 @@ def test_the_real_command_killed_while_it_judges_leaves_no_process_and_loses_not
     assert (kept[0]["result"]["score"], kept[0]["result"]["status"]) == (load_rubric()["1.1"].points, "graded")
 
 
+POOL = """
+import os, signal
+from grader.executors import _Processes
+
+if __name__ == "__main__":
+    print(_Processes(1).idle[0].submit(os.getpid).result(), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@LINUX
+def test_the_processes_of_many_jobs_die_with_the_command(tmp_path):
+    (tmp_path / "run.py").write_text(POOL)
+    with open(tmp_path / "out.txt", "w") as out:  # not a pipe, which whoever lives on would hold open
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        run = subprocess.Popen([sys.executable, str(tmp_path / "run.py")], cwd=ROOT, env=environment, stdout=out, start_new_session=True)
+        assert run.wait(300) == -signal.SIGKILL
+    assert (tmp_path / "out.txt").read_text().strip().isdigit()
+    wait_for(lambda: not in_session(run.pid), 30)
+
+
 def wait_for(condition, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
