@@ -31,6 +31,7 @@ DETAILED = 60  # hand-ins up to which the page repeats what each failed check sa
 SHOWN = 40  # names in a row; more are counted
 URGENCY = {"ungraded": 0, "partly graded": 1, "graded": 2}
 ALIKE = 80  # characters by which notes are alike, without names, numbers and what is quoted
+MOST_ODD = 10  # checks that are doubted one by one; of more, something else is the matter
 HARDEST = 8  # checks that are picked out
 VARIES = re.compile(r"`[^`]*`|'[^']*'|\"[^\"]*\"|[^\s:,;()]*\.(?:ipynb|py|zip|pth|pt|json|pdf)\b|\d+(?:[.,]\d+)*")
 
@@ -47,12 +48,14 @@ def write_class_page(report: dict, path: Path, title: str = "") -> Path:
         results=results,
         attention=attention(results),
         strays=report.get("passed_over", []),
+        late=out_of_time(results),
         marks_judged=class_statistics.judged_marks(results),
         marks_final=class_statistics.final_marks(results),
         to_mark=sum(m["status"] == "to mark" for r in results for m in r.get("manual", {}).values()),
         task_rows=class_statistics.task_rows(report),
         checks=checks,
         odd_checks=[(check, why) for check in checks if (why := oddity(check))],
+        most_odd=MOST_ODD,
         hardest=sorted((c for c in checks if c["judged"]), key=lambda c: c["passed"] / c["judged"])[:HARDEST],
         map=check_map(results, checks),
         misconceptions=class_statistics.misconceptions(report),
@@ -102,6 +105,12 @@ def _kinds(students: list[dict]) -> list[dict]:
             found[result["status"], what[:ALIKE]].append((result["student"], note))
     kinds = [{"status": status, "who": who} for (status, _), who in found.items()]
     return sorted(kinds, key=lambda kind: (URGENCY.get(kind["status"], 0), -len(kind["who"]), kind["who"]))
+
+
+def out_of_time(results: list[dict]) -> list[str]:
+    """Who ran out of time in which tasks: of one it is the code, of many it may be the machine."""
+    found = {r["student"]: [task for task, outcome in r["tasks"].items() if outcome.get("late")] for r in results}
+    return [f"{student} ({', '.join(tasks)})" for student, tasks in found.items() if tasks]
 
 
 def oddity(check: dict) -> str:

@@ -176,7 +176,7 @@ def _own_moodle(report: dict) -> Merged:
 
     def row(result: dict, mark: str, status: str) -> list:
         participant = f"Participant {result['lms_id']}" if result.get("lms_id") else ""
-        return [participant, result["student"].replace("_", " "), mark, number(_points(report)), "-", status]
+        return [participant, result["student"].replace("_", " "), mark, number(_points(report)), "", status]
 
     return _own(report, header, [], row)
 

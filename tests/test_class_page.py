@@ -219,3 +219,14 @@ def test_an_empty_class_gives_a_page_too(tmp_path):
 def test_a_large_class_takes_little_room_for_each_student(tmp_path):
     page = page_of(made_up_report(300), tmp_path)
     assert len(page.encode()) < 300 * 2_500 and page.count("student_0299") >= 2  # 2,000 fit into 5 MB
+
+
+def test_it_asks_whether_the_machine_was_busy_when_many_ran_out_of_time(tmp_path):
+    def students(late):
+        tasks = [{"1.1": {**outcome(0.0, []), "late": number < late}} for number in range(20)]
+        return {"isolation": "none", "submissions": [result(f"s{number:02}", task) for number, task in enumerate(tasks)]}
+
+    one, many = (text_below(page_of(students(late), tmp_path), "attention") for late in (1, 5))
+    assert "1 hand-in ran out of time: s00 (1.1)" in one and "busy" not in one
+    assert "5 hand-ins ran out of time" in many and "s04 (1.1)" in many and "busy" in many
+    assert "ran out of time" not in page_of(students(0), tmp_path)
