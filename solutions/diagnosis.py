@@ -45,6 +45,16 @@ def diagnose(task: str, student: Student) -> list[Wrong]:
             _kept().keep()
 
 
+def ask_all(task: str) -> None:
+    """Work out and keep what every variant of a task answers, so that no submission has to wait for it."""
+    with LOCK:
+        for subject in SUBJECTS.get(task, []):
+            for source in (reference_source(), *library(task)):
+                for facet in subject.facets:
+                    _known(source, facet)
+        _kept().keep()
+
+
 def _habits(task: str) -> list[tuple]:
     """Every choice of what is free, the reference's first."""
     choices: list[tuple] = [()]

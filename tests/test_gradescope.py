@@ -10,11 +10,12 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+import torch
 
 from grader import cli, gradescope, sandbox
 from grader.rubric import load_rubric
 from solutions.reference import reference_source
-from tests.helpers import replaced
+from tests.helpers import ROOT, replaced
 from tests.madeup import outcome_of
 
 TASK = "1.1"
@@ -91,7 +92,7 @@ def run(autograder: Path, files: dict[str, str], wall: list[str] = []) -> tuple[
     for name, text in files.items():
         (autograder / "submission" / name).parent.mkdir(parents=True, exist_ok=True)
         (autograder / "submission" / name).write_text(text)
-    places = {"AUTOGRADER": str(autograder), "UNETLAB_PYTHON": sys.executable}
+    places = {"AUTOGRADER": str(autograder), "UNETLAB_PYTHON": sys.executable, "XDG_CACHE_HOME": str(autograder / "cache")}
     command = [*wall, "bash", str(autograder / "run_autograder")]
     done = subprocess.run(command, cwd=autograder, env={**os.environ, **places}, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -153,6 +154,14 @@ def test_setup_is_a_script_that_bash_reads(unpacked):
     text = (unpacked / "source" / "setup.sh").read_text()
     assert "@" not in text.replace('"${pip[@]}"', "") and "constraints.txt" in text
     assert (unpacked / "source" / "kit" / "constraints.txt").exists()
+
+
+def test_what_every_submission_would_wait_for_is_prepared_once(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "grader.gradescope", "--prepare", "--only", TASK], cwd=ROOT,
+                          env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (kept,) = (tmp_path / "unetlab").iterdir()
+    assert len(torch.load(kept, weights_only=True)) > 20
 
 
 # ---- the zip ----

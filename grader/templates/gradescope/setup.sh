@@ -18,3 +18,5 @@ fi
 "${pip[@]}" "$kit[grade]"
 /opt/unetlab/bin/pip uninstall -y unetlab  # only its packages were wanted: the kit itself is run where it lies
 chmod -R go= "$kit/solutions"
+cd "$kit"  # only hints depend on it, so a failure here stops nothing
+XDG_CACHE_HOME=/var/cache/unetlab OMP_NUM_THREADS=1 /opt/unetlab/bin/python -m grader.gradescope --prepare @OPTIONS@ || true
