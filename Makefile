@@ -24,7 +24,9 @@ build: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/data.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r benchmarks/requirements.txt
 	$(BIN)/python benchmarks/grading.py
+	$(BIN)/python benchmarks/course.py
 
 clean:
 	rm -rf $(VENV) demo course
