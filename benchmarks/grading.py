@@ -227,12 +227,13 @@ def stock_nbgrader(course: Path, handins: list[Path]) -> None:
 
     config = Config()
     config.CourseDirectory.root = str(course)
+    config.Execute.timeout = 1200  # a busy machine shall only make it slow
     api = NbGraderAPI(config=config)
     done = api.generate_assignment(ASSIGNMENT)
     assert done["success"], json.dumps(done)[-2000:]
     for handin in handins:
         done = api.autograde(ASSIGNMENT, handin.parent.name)
-        assert done["success"], done.get("log", "")[-2000:]
+        assert done["success"], json.dumps(done)[-2000:]
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as gradebook:
         assert len(gradebook.assignment_submissions(ASSIGNMENT)) == len(handins)
 
