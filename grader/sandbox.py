@@ -75,6 +75,7 @@ NEWER_CALLS = {"fchmodat2": 452, "setxattrat": 463, "removexattrat": 466, "open_
 DENIED_USES = [
     ("clone", 0, 0x00010000, 0),  # without CLONE_THREAD: a process
     *[("fcntl", 1, 0xFFFFFFFF, command) for command in (8, 10, 15)],  # F_SETOWN, F_SETSIG, F_SETOWN_EX: signals to others
+    *[("fcntl", 1, 0xFFFFFFFF, command) for command in (1024, 1026)],  # F_SETLEASE, F_NOTIFY: hold up or watch who opens a file
     *[("ioctl", 1, 0xFFFFFFFF, command) for command in (0x8901, 0x8902, 0x5452, 0x5412, 0x541C)],  # the same; TIOCSTI, TIOCLINUX
     ("prctl", 0, 0xFFFFFFFF, 1),  # PR_SET_PDEATHSIG: to outlive the warm process
     ("open", 1, os.O_TRUNC | os.O_ACCMODE, os.O_TRUNC),  # empties a file opened for reading

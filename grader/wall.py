@@ -49,9 +49,19 @@ class Zygote:
         self.control = mine
         self.ready = False
         self.lock = threading.Lock()  # one exchange at a time on the control socket
+        # without Landlock, children would find each other's files in the private /tmp, which is emptied after each
+        self.room = threading.Semaphore(10_000 if found["landlock"] else 1)
 
     def fork(self, config: dict) -> tuple[socket.socket, dict]:
         """A fresh child: its socket, and its process number and scratch folder."""
+        self.room.acquire()
+        try:
+            return self._fork(config)
+        except BaseException:
+            self.room.release()
+            raise
+
+    def _fork(self, config: dict) -> tuple[socket.socket, dict]:
         mine, theirs = socket.socketpair()
         with self.lock, theirs:
             if not self.ready:  # the first to need it waits; until then both sides load what they need
@@ -63,8 +73,11 @@ class Zygote:
 
     def reap(self, child: dict) -> dict:
         """End a child; how it ended."""
-        with self.lock:
-            return self._exchange({"reap": child["pid"], "scratch": child["scratch"]}, REAP_SECONDS)
+        try:
+            with self.lock:
+                return self._exchange({"reap": child["pid"], "scratch": child["scratch"]}, REAP_SECONDS)
+        finally:
+            self.room.release()
 
     def close(self) -> None:
         """End the warm process and, with it, every child; a thread that waits for an answer gets none."""
