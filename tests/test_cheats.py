@@ -257,3 +257,23 @@ def test_a_zip_that_swells_is_left_behind_in_part(tmp_path, monkeypatch):
     hand_over(handin, tmp_path / "course")
     copied = sum(path.stat().st_size for path in submitted(tmp_path / "course", handin).glob("*.csv"))
     assert copied <= 4 * 2**20 and any("the rest was left behind" in note for note in handin.notes)
+
+
+@pytest.mark.parametrize("edit", ["self.more = nn.Conv2d(3, 3, 1)", "self.bottleneck = nn.Identity()", "del self.decoders[-1]"])
+def test_other_layers_do_not_pay_for_a_forward_that_runs_none(judge, edit):
+    """Where Task 1.3's layers differ, the comparison of 1.4 is left out; the forward must run what is there all the same."""
+    fake = RIGHT + f"""
+_Right = UNet
+class UNet(_Right):
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        {edit}
+
+    def forward(self, x):
+        own = sum((p * p).sum() for p in self.parameters())
+        return (x[:, :1] * own / 100).expand(-1, self.head.out_channels, -1, -1) - x.mean()
+"""
+    judge.tasks = select(["1.3", "1.4"])
+    result = judge.grade(Submission(Path("ada"), "ada", [File("lab04_student.py", PurePosixPath("lab04_student.py"), fake.encode)], [], []))
+    lost = failed(result, "1.4")
+    assert {"equals_the_reference", "each_decoder_gets_the_skip_of_its_level", "skips_are_used"} <= lost.keys() or result["tasks"]["1.4"]["score"] is None

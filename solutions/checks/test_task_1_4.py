@@ -5,6 +5,7 @@ others, that costs Task 1.3 its marks, and the comparison is left out here.
 """
 
 import contextlib
+from math import prod
 
 import torch
 
@@ -24,7 +25,7 @@ def test_equals_the_reference(student):
     Hint: encoders in order, bottleneck, decoders from the deepest up, each with the skip of its own level, then the head.
     """
     for in_channels, out_channels, features in [(3, 1, [4, 8, 16]), (2, 3, [6, 12])]:
-        with same_layers():
+        with same_layers(student):
             expect_equal(
                 lambda dtype: student.make("UNet", in_channels, out_channels, features=features, dtype=dtype),
                 lambda module: unet_references(module, in_channels, out_channels, features),
@@ -84,17 +85,44 @@ def test_works_in_any_dtype_and_on_any_device(student):
 
 
 @contextlib.contextmanager
-def same_layers():
-    """A network with other layers than Task 1.3 describes is not compared: that costs Task 1.3 its marks already."""
+def same_layers(student: Student):
+    """A network with other layers than Task 1.3 describes is not compared: that costs Task 1.3 its marks already.
+
+    Its forward must run the layers that there are all the same: else one layer too many would pay for a forward that runs none.
+    """
     try:
         yield
     except OtherLayers:
+        _expect_runs_its_layers(student.make("UNet", 3, 1, features=FEATURES).eval())
         raise NotJudged("the network of Task 1.3 has other layers than that task describes") from None
+
+
+def _expect_runs_its_layers(network: StudentModule) -> None:
+    """Mismatch unless the picture reaches the logits through kernels alone, through several of them, and on more than one way."""
+    kernels = [name for name, shape in network.parameters.items() if len(shape) == 4]
+    if len(kernels) < 3 or sum(map(prod, network.parameters.values())) > 10**6:
+        return  # no network to speak of, for a person to read; or one that is too wide to be tried out
+    usual = {name: _mean_weights(shape, []) for name, shape in network.parameters.items()}
+    alone = [name for name in kernels if _follows_the_picture(network, usual, silent=[k for k in kernels if k != name])]
+    expect(not alone, came="logits that follow the picture with all kernels but one at zero", expected="a picture that goes through every level")
+    decisive = [name for name in kernels if not _follows_the_picture(network, usual, silent=[name])]
+    expect(
+        2 <= len(decisive) <= len(kernels) // 2,
+        came=f"logits that stop following the picture with any of {len(decisive)} of {len(kernels)} kernels at zero",
+        expected="the first and the last ones alone: the others have the skips beside them",
+    )
+
+
+def _follows_the_picture(network: StudentModule, weights: dict, silent: list[str]) -> bool:
+    network.load({**weights, **{name: torch.zeros_like(weights[name]) for name in silent}})
+    x = pictures(1, 3, 32, 32).abs()
+    first, second = network(torch.cat([x, 2 * x + 1]))
+    return bool((first - second).abs().max() > 1e-6 * first.abs().max())
 
 
 def _network_and_reference(student: Student) -> tuple[StudentModule, torch.nn.Module]:
     network = student.make("UNet", 3, 1, features=FEATURES)
-    with same_layers():
+    with same_layers(student):
         reference = next(unet_references(network, 3, 1, FEATURES))
         expect_layers(network, reference)
     return network, reference
