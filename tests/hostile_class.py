@@ -26,7 +26,7 @@ from tests.helpers import module, replaced, scores  # noqa: E402
 
 HONEST = reference_source()
 SWAPPED = replaced(("return features, pooled", "return pooled, features"))
-WALL_SECONDS, MEMORY_MB = 3, 512
+WALL_SECONDS, SHORT_SECONDS, MEMORY_MB = 60, 3, 512
 EVERYTHING = "wrapped" in sys.argv  # what does not depend on the rung or the user is tried in one run
 
 # What every attack starts with: it reports what it got at in the text of an exception, which ends up in the notes.
@@ -89,6 +89,17 @@ def attack():
         return "loaded"
     return attempt(package=lambda: importlib.import_module("solutions"), module=lambda: importlib.import_module("solutions.reference"),
         checks=lambda: importlib.import_module("solutions.checks.references"), frames=frames, walk=walk, by_location=by_location,
+        first=lambda: (sys.path.insert(0, KIT), importlib.invalidate_caches(), importlib.import_module("solutions.reference"))[2],
+        through_root=lambda: (sys.path.insert(0, "/proc/self/root" + KIT), importlib.import_module("solutions.reference"))[1],
+        through_cwd=lambda: (os.symlink(KIT + "/solutions", "solutions"), sys.path.insert(0, os.getcwd()), importlib.import_module("solutions.reference"))[2],
+        packages=lambda: [m.name for m in __import__("pkgutil").iter_modules([KIT, KIT + "/solutions"]) if m.name in ("solutions", "reference")],
+        zipped=lambda: __import__("zipimport").zipimporter(KIT + "/solutions.zip"), run=lambda: __import__("runpy").run_path(KIT + "/solutions/reference.py"),
+        finders=lambda: [f for f in sys.meta_path if "solutions" in getattr(sys.modules.get(getattr(f, "__module__", "")), "MAPPING", {})],
+        editable=lambda: [s for f in sys.meta_path for s in [f.find_spec("solutions", None)] if s and s.origin],
+        distribution=lambda: [str(f) for d in __import__("importlib.metadata").metadata.distributions() for f in d.files or () if "solutions/reference" in str(f)],
+        resources=lambda: __import__("importlib.resources").resources.files("solutions"), source=lambda: __import__("inspect").getsource(importlib.import_module("solutions")),
+        compiled=lambda: os.listdir(KIT + "/solutions/__pycache__"), data=lambda: __import__("pkgutil").get_data("grader", "../solutions/reference.py"),
+        loader=lambda: __import__("importlib.machinery").machinery.SourceFileLoader("s", KIT + "/solutions/reference.py").get_data(KIT + "/solutions/reference.py"),
         modules=lambda: [m for m in sys.modules if m.split(".")[0] in ("solutions", "tests", "nbgrader")],
         lines=lambda: linecache.getlines(KIT + "/solutions/reference.py"),
         garbage=lambda: [1 for o in gc.get_objects() if isinstance(o, dict) and str(o.get("__name__", "")).startswith(("solutions", "stand_ins"))])
@@ -119,7 +130,10 @@ def attack():
 def attack():
     return attempt(inet=lambda: socket.socket().fileno(), unix=lambda: socket.socket(socket.AF_UNIX).fileno(),
         raw=lambda: syscall(41, 2, 1, 0) + 1, pair=lambda: socket.socketpair(), loopback=lambda: socket.create_connection(("127.0.0.1", 1), 1),
-        name=lambda: socket.gethostbyname("localhost.localdomain.test"), netlink=lambda: syscall(41, 16, 3, 0) + 1, ring=lambda: syscall(425, 1, 0) + 1)
+        name=lambda: socket.gethostbyname("localhost.localdomain.test"), netlink=lambda: syscall(41, 16, 3, 0) + 1, ring=lambda: syscall(425, 1, 0) + 1,
+        crypto=lambda: syscall(41, 38, 5, 0) + 1, machine=lambda: syscall(41, 40, 1, 0) + 1, packet=lambda: syscall(41, 17, 3, 0) + 1,
+        abstract=lambda: did(socket.socket(socket.AF_UNIX).connect, "\0unetlab"), bound=lambda: did(socket.socket(fileno=os.dup(3)).bind, "\0mine"),
+        listen=lambda: syscall(50, 3, 1) + 1, accept=lambda: syscall(43, 3, 0, 0) + 1)
 """,
     "processes": """
 def attack():
@@ -265,6 +279,105 @@ def attack():
     return attempt(modules=lambda: "leftover" in sys.modules, builtins=lambda: hasattr(builtins, "leftover"), torch=lambda: hasattr(torch, "leftover"),
         own=lambda: os.listdir("."), around=lambda: [n for n in os.listdir("/tmp") if n not in (scratch, *FOLDER_PARTS)])
 """.replace("FOLDER_PARTS", repr(FOLDER.parts)),
+    "kernel": """
+def attack():
+    fd = os.open("/dev/null", os.O_RDWR)
+    page = ctypes.create_string_buffer(4096)
+    calls = dict(userfaultfd=lambda: syscall(323, 0) + 1, ring=lambda: syscall(425, 1, ctypes.addressof(page)) + 1, bpf=lambda: syscall(321, 0, ctypes.addressof(page), 64) + 1,
+        perf=lambda: syscall(298, ctypes.addressof(page), 0, -1, -1, 0) + 1, key=lambda: syscall(248, b"user", b"k", b"v", 1, -3) + 1,
+        keyring=lambda: syscall(250, 0, -3, 1) + 1, memfd=lambda: syscall(319, b"x", 0) + 1, secret=lambda: syscall(447, 0) + 1,
+        shared=lambda: syscall(29, 7, 4096, 0o1777) + 1, messages=lambda: syscall(68, 7, 0o1777) + 1, semaphores=lambda: syscall(64, 7, 1, 0o1777) + 1,
+        queue=lambda: syscall(240, b"q", 0o102, 0o600, 0) + 1, personality=lambda: syscall(135, 0x0040000) + 1, watch=lambda: syscall(253) + 1,
+        fanotify=lambda: syscall(300, 0, 0) + 1, handle=lambda: syscall(303, -100, b"/", ctypes.addressof(page), ctypes.addressof(page), 0) + 1,
+        lease=lambda: syscall(72, os.open(KIT + "/metrics.py", os.O_RDONLY), 1024, 0) + 1, notify=lambda: syscall(72, os.open(os.path.dirname(KIT + "/grader/x"), os.O_RDONLY), 1026, 2) + 1,
+        chroot=lambda: did(os.chroot, "."), mount=lambda: syscall(165, b"none", b".", b"tmpfs", 0, 0) + 1, space=lambda: syscall(308, fd, 0) + 1,
+        user_space=lambda: syscall(56, 0x10000000 | 17, 0, 0, 0, 0) + 1, reboot=lambda: syscall(169, 0xfee1dead, 672274793, 0, 0) + 1,
+        ports=lambda: syscall(173, 0x80, 1, 1) + 1, clock=lambda: did(time.clock_settime, time.CLOCK_REALTIME, time.time()), swap=lambda: syscall(168, b"x") + 1,
+        terminal=lambda: syscall(16, os.open("/dev/ptmx", os.O_RDWR), 0x5412, b"x") + 1, host=lambda: did(socket.sethostname, "x"), log=lambda: syscall(103, 3, ctypes.addressof(page), 99) + 1,
+        module=lambda: syscall(175, 0, 0, b"") + 1, limits=lambda: syscall(302, 0, 7, 0, ctypes.addressof(page)) + 1, ring_of_fd=lambda: os.listdir("/sys/kernel"))
+    peer = lambda: socket.socket(fileno=os.dup(3)).getsockopt(socket.SOL_SOCKET, 77, 4)  # SO_PEERPIDFD: the judge itself
+    def by_peer(number, *rest):
+        handle = int.from_bytes(peer(), "little")
+        return syscall(number, handle, *rest) + 1
+    calls |= dict(peer_signal=lambda: by_peer(424, 15, 0, 0), peer_descriptor=lambda: by_peer(438, 0, 0), peer_space=lambda: by_peer(308, 0x40000000),
+        peer_memory=lambda: by_peer(440, ctypes.addressof(page), 1, 4, 0))
+    return attempt(**calls)
+""",
+    "hard_links": """
+def attack():
+    def unnamed():
+        fd = os.open(".", os.O_TMPFILE | os.O_RDWR)
+        did(os.link, f"/proc/self/fd/{fd}", COURSE + "/x", follow_symlinks=True)
+    def through(path):
+        os.link(path, "mine")
+        return open("mine", "a").write("x")
+    return attempt(unnamed=unnamed, kit=lambda: through(KIT + "/grader/judge.py"), metrics=lambda: through(KIT + "/metrics.py"),
+        python=lambda: through(os.path.realpath(sys.executable)), renamed=lambda: did(os.rename, KIT + "/metrics.py", "mine"),
+        bob=lambda: through(COURSE + "/submitted/bob/lab04_student.py"), up=lambda: open("../../" + COURSE[1:] + "/x", "w"))
+""",
+    "pickles": """
+def attack():
+    import io, pickle, torch
+    class Trap:
+        def __reduce__(self):
+            return (os.system, ("touch " + HOME + "/pickled",))
+    for name in ("training.json", "unet.pth", "x.pkl"):
+        with open(name, "wb") as file:
+            pickle.dump(Trap(), file)
+    content = pickle.dumps(Trap())
+    import struct
+    socket_like = os.dup(3)
+    return attempt(run=lambda: os.path.exists(HOME + "/pickled"), loaded=lambda: torch.load("unet.pth", weights_only=True))
+""",
+    "exit_handlers": """
+def attack():
+    import atexit, weakref
+    if hasattr(sys, "late"):
+        return "nothing"
+    class Late:
+        def __del__(self):
+            os.write(3, b"late" * 100)
+    sys.late = Late()
+    atexit.register(os.write, 3, b"late" * 100)
+    threading._register_atexit(os.write, 3, b"late" * 100)
+    weakref.finalize(sys.late, print)
+    for number in range(1, 65):
+        try:
+            signal.signal(number, lambda *_: None)
+        except (OSError, ValueError):
+            pass
+    return "nothing"
+""",
+    "tools": """
+def attack():
+    import builtins, json, struct, pytest, torch
+    import _pytest.outcomes
+    pytest.approx = pytest.raises = pytest.fail = pytest.skip = lambda *a, **k: True
+    _pytest.outcomes.fail = _pytest.outcomes.skip = lambda *a, **k: None
+    for name in ("abs", "max", "min", "sum", "all", "any", "sorted", "round", "float"):
+        setattr(builtins, "their_" + name, getattr(builtins, name))
+    torch.testing.assert_close = torch.allclose = torch.equal = lambda *a, **k: True
+    torch.Tensor.__eq__ = torch.Tensor.equal = lambda *a, **k: True
+    return "nothing"
+""",
+    "threads": """
+def attack():
+    if hasattr(sys, "their_threads"):
+        return "nothing"
+    sys.their_threads = []
+    threading.stack_size(32 * 1024)
+    def forever():
+        while True:
+            time.sleep(0.05)
+    try:
+        while len(sys.their_threads) < 20_000:
+            thread = threading.Thread(target=forever, daemon=True)
+            thread.start()
+            sys.their_threads.append(thread)
+    except BaseException:
+        pass
+    return "nothing" if len(sys.their_threads) < 20_000 else "twenty thousand threads"
+""",
     "exits": "def attack():\n    sys.exit(3)\n",
 }
 
@@ -273,6 +386,23 @@ FORWARD = {
     "garbage": "import os; os.write(3, b'garbage' * 100)",
     "huge_lengths": "import os; os.write(3, b'\\xff' * 12)",
     "closed": "import os; os.closerange(0, 64)",
+    "gone": "import os; os._exit(0)",
+    "gone_later": "import os, threading; threading.Timer(0.01, os._exit, [0]).start(); import time; time.sleep(0.5)",
+    "killed": "import os, signal; signal.raise_signal(signal.SIGKILL)",
+    "old_numbers": "import ctypes; l = ctypes.CDLL(None); l.syscall(ctypes.c_long(0x40000000 | 57)); return 1",
+    "gigabytes": "import os\n        for _ in range(300): os.write(3, bytes(2**20))",
+    "not_numbers": "import os, struct; h = b'{\"map\": {\"value\": {\"map\": {\"outputs\": NaN, \"inputs\": [-Infinity]}}}}'; os.write(3, struct.pack('>IQ', len(h), 0) + h)",
+    "twice_the_key": "import os, struct; h = b'{\"map\": {\"error\": null, \"value\": {\"map\": {}}, \"value\": {\"map\": {\"outputs\": [], \"inputs\": []}}}}'; "
+    "os.write(3, struct.pack('>IQ', len(h), 0) + h)",
+    "long_number": "import os, struct; h = b'{\"map\": {\"value\": ' + b'9' * 9**6 + b'}}'; os.write(3, struct.pack('>IQ', len(h), 0) + h)",
+    "deep_frame": "import os, struct; h = b'[' * 9**6; os.write(3, struct.pack('>IQ', len(h), 0) + h)",
+    "pickled_frame": "import os, pickle, struct; h = pickle.dumps(os.getcwd); os.write(3, struct.pack('>IQ', len(h), len(h)) + h + h)",
+    "long_index": "import os, struct; h = b'{\"map\": {\"value\": {\"tensor\": 0}}}'; b = struct.pack('<Q', 9**6) + b' ' * 9**6; "
+    "os.write(3, struct.pack('>IQ', len(h), len(b)) + h + b)",
+    "overlapping_tensors": "import os, struct, json; i = json.dumps({k: {'dtype': 'F32', 'shape': [4], 'data_offsets': [0, 16]} for k in '01'}).encode(); "
+    "h = b'{\"map\": {\"value\": {\"map\": {\"outputs\": [{\"tensor\": 0}, {\"tensor\": 1}], \"inputs\": []}}}}'; b = struct.pack('<Q', len(i)) + i + bytes(16); "
+    "os.write(3, struct.pack('>IQ', len(h), len(b)) + h + b)",
+    "more_answers_ahead": "import os, struct; h = b'{\"map\": {\"value\": {\"map\": {}}}}'; os.write(3, (struct.pack('>IQ', len(h), 0) + h) * 500)",
     "duplicated": "import os; os.dup2(1, 3)",
     "forged_map": "import os, struct; h = b'{\"map\": 5}'; os.write(3, struct.pack('>IQ', len(h), 0) + h)",
     "forged_shape": "import os, struct; h = b'{\"map\": {\"value\": {\"map\": {\"outputs\": {\"meta\": [Infinity], \"dtype\": \"float32\"}}}}}'; "
@@ -350,11 +480,26 @@ def main() -> None:
 def prepare() -> None:
     os.environ["UNETLAB_SECRET"] = "in the judge's environment"
     tasks = {
-        id: replace(task, limits=replace(task.limits, wall_seconds=WALL_SECONDS, cpu_seconds=WALL_SECONDS, memory_mb=MEMORY_MB))
+        id: replace(task, limits=limits_of(task, WALL_SECONDS))
         for id, task in load_rubric().items()
     }
     judge_module.load_rubric = lambda: tasks
     judge_module.select = lambda only: [tasks[id] for id in only or tasks]
+
+
+def limits_of(task, seconds: int):
+    return replace(task.limits, answer_seconds=seconds, wall_seconds=seconds, cpu_seconds=seconds, memory_mb=MEMORY_MB)
+
+
+@contextlib.contextmanager
+def short(judge: Judge, name: str):
+    """Little time for what only a limit ends; all else has enough on a busy machine."""
+    before = judge_module.load_rubric()
+    if name in (*FORWARD, "threads"):
+        hasty = {id: replace(task, limits=limits_of(task, SHORT_SECONDS)) for id, task in before.items()}
+        judge_module.load_rubric = lambda: hasty
+    yield
+    judge_module.load_rubric = lambda: before
 
 
 def class_at(rung: str) -> dict:
@@ -367,13 +512,16 @@ def class_at(rung: str) -> dict:
         with Judge(only=["1.1"]) as judge:
             zygote = judge.zygote.process.pid
             judge.grade(module(HONEST))  # the first one waits for the warm process
-            results = {name: grade(judge, text) for name, text in hand_ins(rung)}
+            results = {}
+            for name, text in hand_ins(rung):
+                with short(judge, name):
+                    results[name] = grade(judge, text)
             results["honest"] = grade(judge, HONEST)
             restarts = judge.zygote.process.pid != zygote
             isolation = judge.isolation
             alive = [line for line in processes() if "grader.zygote" in line]
         if rung == "full" and EVERYTHING:
-            with Judge() as judge:
+            with Judge(only=["1.4"]) as judge:
                 results |= {name: grade(judge, text) for name, text in STANDING_IN.items()}
     finally:
         sandbox.rungs = sandbox_rungs

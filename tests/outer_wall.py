@@ -24,7 +24,7 @@ def reports_of(script: str, arguments: dict[str, list[str]], tmp_path_factory) -
         pytest.skip("hostile submissions run only inside bubblewrap, which is not installed here")
     users = {who: NOBODY if IS_ROOT and who == "user" else os.getuid() for who in arguments}
     runs = {who: _start(script, tmp_path_factory.mktemp(who), users[who], given) for who, given in arguments.items()}
-    outputs = {who: (*run.communicate(timeout=400), run.returncode) for who, run in runs.items()}
+    outputs = {who: (*run.communicate(timeout=570), run.returncode) for who, run in runs.items()}
     for who, (output, error, code) in outputs.items():
         if "bwrap:" in error or "mount:" in error:
             pytest.skip(f"no outer wall for hostile submissions here: {error[-300:]}")

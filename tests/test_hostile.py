@@ -21,13 +21,15 @@ ISOLATION = {
 PLACES = [f"{who}-{rung}" for who, rungs in RUNGS.items() for rung in rungs]
 SEEKING = [
     "read", "import_solutions", "write", "names", "network", "processes", "proc", "environment", "descriptors", "old_memory",
-    "memory", "files", "noise", "leave", "find", "exits",
+    "memory", "files", "noise", "leave", "find", "kernel", "hard_links", "pickles", "exit_handlers", "tools", "exits",
 ]
 # without Landlock, bubblewrap's private file system takes files, which are gone with the process; "find" proves it
-LOOT = {"wrapped": {"read": ("kit=",), "write": ("new=",)}}
+LOOT = {"wrapped": {"read": ("kit=",), "write": ("new=",), "import_solutions": ("through_cwd=", "packages=")}}
 FORWARD = [
     "garbage", "huge_lengths", "closed", "duplicated", "forged_map", "forged_shape", "forged_state", "half_a_character", "drip",
     "deaf_to_signals", "old_kernel_door", "complex", "float8", "quantized", "sparse", "enormous", "large", "raising_text",
+    "gone", "gone_later", "killed", "old_numbers", "gigabytes", "not_numbers", "twice_the_key", "long_number", "deep_frame", "pickled_frame",
+    "long_index", "overlapping_tensors", "more_answers_ahead",
 ]
 
 
@@ -74,6 +76,11 @@ def test_the_next_submission_is_none_the_worse(report):
     assert report["results"]["honest"]["scores"] == {"1.1": 20} and report["results"]["honest"]["notes"] == []
 
 
+def test_a_crowd_of_threads_ends_with_its_task(report):
+    assert report["results"]["threads"]["status"] == "graded"
+    assert not any("twenty thousand" in note for note in report["results"]["threads"]["notes"])
+
+
 @pytest.mark.parametrize("name", ["patched", "lying_tensors"])
 def test_patches_on_the_other_side_earn_nothing(report, name):
     assert report["results"][name]["status"] == "graded"
@@ -84,7 +91,6 @@ def test_patches_on_the_other_side_earn_nothing(report, name):
 def test_a_broken_answer_fails_its_checks_and_is_graded(reports, name):
     result = reports[PLACES[0]]["results"][name]
     assert result["status"] == "graded" and result["scores"]["1.1"] < 12, result
-    assert result["seconds"] < 10
 
 
 def test_the_stand_in_lends_no_other_task(reports):
