@@ -82,7 +82,7 @@ def attack():
                 return frame.f_code.co_filename
             frame = frame.f_back
     def walk():
-        return [p for p in sys.path if os.path.isdir(p) and "solutions" in os.listdir(p)]
+        return [p for p in sys.path if os.path.exists(os.path.join(p, "solutions"))]
     def by_location():
         spec = importlib.util.spec_from_file_location("s", KIT + "/solutions/reference.py")
         spec.loader.exec_module(importlib.util.module_from_spec(spec))

@@ -24,7 +24,7 @@ SEEKING = [
     "memory", "files", "noise", "leave", "find", "kernel", "hard_links", "pickles", "exit_handlers", "tools", "exits",
 ]
 # without Landlock, bubblewrap's private file system takes files, which are gone with the process; "find" proves it
-LOOT = {"wrapped": {"read": ("kit=",), "write": ("new=",), "import_solutions": ("through_cwd=", "packages=")}}
+LOOT = {"wrapped": {"read": ("kit=",), "write": ("new=",)}}
 FORWARD = [
     "garbage", "huge_lengths", "closed", "duplicated", "forged_map", "forged_shape", "forged_state", "half_a_character", "drip",
     "deaf_to_signals", "old_kernel_door", "complex", "float8", "quantized", "sparse", "enormous", "large", "raising_text",
