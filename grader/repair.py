@@ -77,7 +77,7 @@ def repair(nb: NotebookNode, wanted: list[NotebookNode]) -> list[str]:
             notes.append(
                 f"The cell {name} was there {claims.count(name)} times: the last finished one is judged."
             )
-        theirs = nb.cells[found[name]].metadata.get("nbgrader", {}) if name in found else {}
+        theirs = _marks(nb.cells[found[name]]) if name in found else {}
         if "points" in theirs and theirs["points"] != cell.metadata.nbgrader.get("points"):
             notes.append(f"The points of {name} had been changed: set back.")
     if lost:
@@ -218,9 +218,14 @@ def _may_be_answer(cells: list[NotebookNode], place: int, found: dict[str, int],
     return free and cells[place].cell_type != "code" and flat(cells[place].source) not in prompts
 
 
-def _grade_id(cell: NotebookNode) -> str:
+def _marks(cell: NotebookNode) -> dict:
+    """nbgrader's metadata of a cell, which may be anything in a hand-in."""
     marks = cell.metadata.get("nbgrader")
-    name = marks.get("grade_id", "") if isinstance(marks, dict) else ""
+    return marks if isinstance(marks, dict) else {}
+
+
+def _grade_id(cell: NotebookNode) -> str:
+    name = _marks(cell).get("grade_id", "")
     return name if isinstance(name, str) else ""
 
 
