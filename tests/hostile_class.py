@@ -558,7 +558,8 @@ def grade(judge: Judge, text: str) -> dict:
 
 def snapshot() -> dict:
     """Every file outside that must stay as it is: content, mode, owner and time; and what lies in /tmp."""
-    files = [path for top in (KIT, COURSE, HOME) for path in top.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    files = [path for top in (KIT, COURSE, HOME) for path in top.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+             and ".cache/unetlab/" not in str(path)]  # the diagnoses' own answers
     states = {str(path): [path.read_bytes().hex()[:200], *(getattr(path.stat(), f) for f in ("st_mode", "st_uid", "st_mtime", "st_size"))] for path in files}
     return states | {f"/tmp/{name}": "there" for name in os.listdir("/tmp") if not (
         FOLDER.is_relative_to(f"/tmp/{name}") or name.startswith(("fontlist-", "torchinductor_", "matplotlib-"))  # the warm process's own
