@@ -348,6 +348,8 @@ class _Cluster:
     def _refuse_misfits(self) -> None:
         found = self.client.run(_misfit, kit_digest(), self.options, on_error="return")
         for worker, problem in found.items():
+            if isinstance(problem, OSError):  # it has just died; another comes, or none is left
+                continue
             if problem:
                 lacking = "" if isinstance(problem, str) else f"{type(problem).__name__}: "
                 raise Misfit(f"worker {worker} cannot mark: {lacking}{problem}")
