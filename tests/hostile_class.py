@@ -82,7 +82,7 @@ def attack():
                 return frame.f_code.co_filename
             frame = frame.f_back
     def walk():
-        return [p for p in sys.path if os.path.exists(os.path.join(p, "solutions"))]
+        return [p for p in sys.path if "solutions" in os.listdir(p) and not os.path.islink(os.path.join(p, "solutions"))]
     def by_location():
         spec = importlib.util.spec_from_file_location("s", KIT + "/solutions/reference.py")
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
@@ -95,7 +95,7 @@ def attack():
         packages=lambda: [m.name for m in __import__("pkgutil").iter_modules([KIT, KIT + "/solutions"]) if m.name in ("solutions", "reference")],
         zipped=lambda: __import__("zipimport").zipimporter(KIT + "/solutions.zip"), run=lambda: __import__("runpy").run_path(KIT + "/solutions/reference.py"),
         finders=lambda: [f for f in sys.meta_path if "solutions" in getattr(sys.modules.get(getattr(f, "__module__", "")), "MAPPING", {})],
-        editable=lambda: [s for f in sys.meta_path for s in [f.find_spec("solutions", None)] if s and s.origin],
+        editable=lambda: [s.loader.get_data(s.origin) for f in sys.meta_path for s in [f.find_spec("solutions", None)] if s and s.origin],
         distribution=lambda: [str(f) for d in __import__("importlib.metadata").metadata.distributions() for f in d.files or () if "solutions/reference" in str(f)],
         resources=lambda: __import__("importlib.resources").resources.files("solutions"), source=lambda: __import__("inspect").getsource(importlib.import_module("solutions")),
         compiled=lambda: os.listdir(KIT + "/solutions/__pycache__"), data=lambda: __import__("pkgutil").get_data("grader", "../solutions/reference.py"),
