@@ -156,7 +156,7 @@ def train_model(*args, checkpoint_path=None, **options):
 def test_record_of_a_giant_network_fails_by_name(judge, features):
     content = {"unet.pth": saved({}), "training.json": json.dumps({"features": features, "size": 10**9}).encode()}
     result = graded(judge, ["3.5"], RIGHT, content)
-    assert result["score"] == 0 and result["seconds"] < 30
+    assert result["score"] == 0
 
 
 @pytest.mark.parametrize("record", [b"[" * 10**5, b'{"features": ' * 10**4, b'{"features": [8], "size": ' + b"9" * 10**4 + b"}"])
