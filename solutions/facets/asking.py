@@ -91,13 +91,15 @@ def _near(came: torch.Tensor, known: torch.Tensor) -> bool:
 
 
 def weight(shape: tuple[int, ...]) -> torch.Tensor:
-    """The value of a weight, by its shape alone: alike for all input channels, so that the order of concatenation makes no difference."""
+    """The value of a weight, by its shape alone.
+
+    Alike for all input channels of a 3×3 convolution, so that the order of concatenation in front of it makes no difference.
+    """
     generator = torch.Generator().manual_seed(hash(_kernel(shape)) % 2**31)  # integers hash alike in every process
     if len(shape) < 2:
         return torch.rand(shape, generator=generator) + 0.5
-    if shape[2:] == (2, 2):  # a transposed convolution; its input is no concatenation
-        return torch.randn(shape, generator=generator) * (2 / shape[0]) ** 0.5
-    values = torch.randn((shape[0], 1, *shape[2:]), generator=generator)
+    concatenated = max(shape[2:], default=1) > 2  # nothing is concatenated in front of 1×1 and transposed convolutions
+    values = torch.randn((shape[0], 1 if concatenated else shape[1], *shape[2:]), generator=generator)
     return (values * (2 / math.prod(shape[1:])) ** 0.5).expand(shape)
 
 

@@ -297,9 +297,9 @@ SUBJECTS = {
         Subject("upsampling", (upsampling_of_the_network,)),
     ],
     "1.4": [
-        Subject("shapes", (forward_layers, forward_shapes, forward_of_equal_widths)),
-        Subject("numbers", (forward_numbers, forward_of_several_classes, forward_of_one_level, forward_evaluated, forward_twice,
-                            forward_random), uses=("shapes",)),
+        Subject("shapes", (forward_layers, forward_shapes)),
+        Subject("numbers", (forward_numbers, forward_of_several_classes, forward_of_one_level, forward_of_equal_widths,
+                            forward_evaluated, forward_twice, forward_random), uses=("shapes",)),
         Subject("input", (forward_input,), uses=("numbers",)),
         Subject("elsewhere", (forward_places,), uses=("numbers",)),
     ],
