@@ -25,8 +25,11 @@ def _plain(value: object) -> object:
 
 
 def _history(value: object) -> object:
-    """The lists of a history that the contract names."""
-    return {key: _plain(value[key]) for key in KEYS if key in value} if isinstance(value, dict) else _plain(value)
+    """The lists of a history that the contract names; of the rates each once, since one may note them before a step or after."""
+    if not isinstance(value, dict):
+        return _plain(value)
+    lists = {key: _plain(value[key]) for key in KEYS if key in value}
+    return {**lists, "lr": list(dict.fromkeys(lists["lr"]))} if isinstance(lists.get("lr"), list) else lists
 
 
 # ---- calculate_iou ----
@@ -176,7 +179,7 @@ def history(student: Student) -> object:
 
 def scheduled(student: Student) -> object:
     """The history where the validation loss rises and the IoU as well; which of two equal epochs is the best is free."""
-    return _run(student, overfitted(), epochs=EPOCHS)[0]
+    return _run(student, overfitted(), epochs=EPOCHS - 1)[0]
 
 
 def scheduled_by_training(student: Student) -> object:
@@ -186,12 +189,12 @@ def scheduled_by_training(student: Student) -> object:
     model = pixel_model(student, problem.weights, batch_norm=True)
     loaders = batches(student, problem), batches(student, problem)
     options = {"epochs": EPOCHS, "lr": 1e-6, "weight_decay": 0.0, "criterion": criterion(student)}
-    return student.run("train_model", model, *loaders, **options)["lr"]
+    return _history(student.run("train_model", model, *loaders, **options))["lr"]
 
 
 def scheduled_late(student: Student) -> object:
     """The learning rates of so many epochs that a long patience ends as well."""
-    return train_shift(student, shift_model(student), overfitted(), epochs=EPOCHS + 6)["lr"]
+    return _history(train_shift(student, shift_model(student), overfitted(), epochs=EPOCHS + 6))["lr"]
 
 
 def scheduled_without_need(student: Student) -> object:
@@ -216,7 +219,7 @@ def saved(student: Student) -> object:
 def _outline(content: object) -> object:
     """A checkpoint's values; of one with other things in it only what they are, since names are free there."""
     if not isinstance(content, dict):
-        return str(content)[:40]
+        return "no file" if "FileNotFound" in str(content) else "not what can be loaded"
     if set(content) == {"shift", "seen"}:
         return content
     return "another dict, with the weights in it" if _holds_weights(content) else "another dict"
