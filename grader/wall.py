@@ -79,6 +79,11 @@ class Zygote:
         finally:
             self.room.release()
 
+    def waited(self, child: dict) -> float:
+        """Seconds that a child could have run and had no core."""
+        with self.lock:
+            return float(self._exchange({"waited": child["pid"]}, REAP_SECONDS)["seconds"])
+
     def close(self) -> None:
         """End the warm process and, with it, every child; a thread that waits for an answer gets none."""
         with contextlib.suppress(OSError):
@@ -124,7 +129,9 @@ class Child:
         self.connection: socket.socket | None = None
         self.process: dict = {}
         self.notes: list[str] = []
-        self.deadline = time.monotonic() + limits.wall_seconds
+        self.waited = 0.0  # seconds without a core, so far as asked; on a crowded machine they are no fault of the submission
+        self.waited_before = 0.0  # of them, those of processes that have ended
+        self.deadline = wire.Deadline(time.monotonic() + limits.wall_seconds, self._ask_waited)
         self.late = False
 
     def answer(self, operation: str, fields: dict) -> dict:
@@ -132,13 +139,15 @@ class Child:
         try:
             if self.connection is None:
                 self._start()
-            deadline = min(self.deadline, time.monotonic() + self.limits.answer_seconds)
+            known = self.waited
+            soon = time.monotonic() + self.limits.answer_seconds
+            deadline = wire.Deadline(soon, lambda: self._ask_waited() - known, within=self.deadline)
             wire.send(self.connection, {"operation": operation, "fields": fields}, deadline)
             return self._understood(operation, wire.receive(self.connection, deadline))
         except wire.Broken as reason:
             if str(reason) == "no answer in time":
                 self.late = True
-                self.deadline = 0.0  # what loops in one check loops in the next: the task's time is over
+                self.deadline = wire.Deadline(0.0)  # what loops in one check loops in the next: the task's time is over
             raise NoAnswer(self._end(str(reason))) from None
 
     def close(self) -> None:
@@ -146,8 +155,13 @@ class Child:
         if self.connection is not None:
             self._end("")
 
+    def _ask_waited(self) -> float:
+        if self.connection is not None:
+            self.waited = self.waited_before + self.zygote.waited(self.process)
+        return self.waited
+
     def _start(self) -> None:
-        if time.monotonic() >= self.deadline:
+        if self.deadline.left() <= 0:
             raise wire.Broken("no answer in time")
         started = time.monotonic()
         self.connection, self.process = self.zygote.fork(self.config)
@@ -157,7 +171,7 @@ class Child:
             raise JudgeFault(f"a child never came up ({reason})") from None
         if entered != {"entered": True}:  # sent before any line of the submission runs
             raise JudgeFault(f"a child could not be walled in: {entered}")
-        self.deadline += time.monotonic() - started  # waiting for the warm process is not the submission's time
+        self.deadline.at += time.monotonic() - started  # waiting for the warm process is not the submission's time
         wire.send(self.connection, self.work, self.deadline)  # past the zygote, whose memory every later child inherits
         notes = wire.receive(self.connection, self.deadline).get("notes")
         if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
@@ -178,6 +192,7 @@ class Child:
         self.connection.close()
         self.connection = None
         ended = self.zygote.reap(self.process)
+        self.waited = self.waited_before = self.waited_before + ended["waited"]
         return _reason(reason, ended["code"], self.limits)
 
 

@@ -10,6 +10,7 @@ import json
 import socket
 import struct
 import time
+from collections.abc import Callable
 
 import safetensors.torch
 import torch
@@ -31,22 +32,41 @@ class Broken(Exception):
     """The other side is gone, silent, or sends what is no frame; the text says which."""
 
 
-def send(connection: socket.socket, message: dict, deadline: float | None = None) -> None:
+class Deadline:
+    """A moment of time.monotonic, put off by the seconds that do not count: what `waited()` says, asked when time seems to be up.
+
+    `within` is another one that ends it as well.
+    """
+
+    def __init__(self, at: float, waited: Callable[[], float] = lambda: 0.0, within: Deadline | None = None):
+        self.at, self.waited, self.within = at, waited, within
+
+    def left(self) -> float:
+        """Seconds until then."""
+        left = self.at - time.monotonic()
+        if left <= 0:
+            left += self.waited()
+        return min(left, self.within.left()) if self.within else left
+
+
+def send(connection: socket.socket, message: dict, deadline: Deadline | float | None = None) -> None:
     """Send one message of plain values and tensors; Broken when the other side does not take it in time."""
     tensors: list[torch.Tensor] = []
     head = json.dumps(_encode(message, tensors)).encode()
     blob = _saved(tensors) if tensors else b""
-    try:
+    left = memoryview(HEADER.pack(len(head), len(blob)) + head + blob)
+    while left:
         _set_deadline(connection, deadline)
-        connection.sendall(HEADER.pack(len(head), len(blob)) + head + blob)
-    except TimeoutError:
-        raise Broken("no answer in time") from None
-    except OSError as error:
-        raise Broken(f"the connection closed ({error.strerror})") from None
+        try:
+            left = left[connection.send(left) :]
+        except TimeoutError:
+            continue  # the deadline may have been put off; if not, it says so
+        except OSError as error:
+            raise Broken(f"the connection closed ({error.strerror})") from None
 
 
-def receive(connection: socket.socket, deadline: float | None = None) -> dict:
-    """Receive one message; Broken when none comes before `deadline` (time.monotonic), or it is malformed or too large."""
+def receive(connection: socket.socket, deadline: Deadline | float | None = None) -> dict:
+    """Receive one message; Broken when none comes before the deadline, or it is malformed or too large."""
     head_length, blob_length = HEADER.unpack(_read(connection, HEADER.size, deadline))
     if head_length > JSON_LIMIT or blob_length > BLOB_LIMIT:
         raise Broken(f"an answer of {head_length + blob_length:,} bytes is too large")
@@ -81,7 +101,7 @@ def _tensors(blob: bytearray) -> dict[str, torch.Tensor]:
     return safetensors.torch.load(bytes(blob))
 
 
-def _read(connection: socket.socket, count: int, deadline: float | None) -> bytearray:
+def _read(connection: socket.socket, count: int, deadline: Deadline | float | None) -> bytearray:
     buffer = bytearray(count)
     view, received = memoryview(buffer), 0
     while received < count:
@@ -89,7 +109,7 @@ def _read(connection: socket.socket, count: int, deadline: float | None) -> byte
         try:
             size = connection.recv_into(view[received:])
         except TimeoutError:
-            raise Broken("no answer in time") from None
+            continue  # the deadline may have been put off; if not, it says so
         except OSError as error:
             raise Broken(f"the connection closed ({error.strerror})") from None
         if size == 0:
@@ -98,11 +118,11 @@ def _read(connection: socket.socket, count: int, deadline: float | None) -> byte
     return buffer
 
 
-def _set_deadline(connection: socket.socket, deadline: float | None) -> None:
+def _set_deadline(connection: socket.socket, deadline: Deadline | float | None) -> None:
     if deadline is None:
         connection.settimeout(None)
         return
-    left = deadline - time.monotonic()
+    left = deadline.left() if isinstance(deadline, Deadline) else deadline - time.monotonic()
     if left <= 0:
         raise Broken("no answer in time")
     connection.settimeout(left)

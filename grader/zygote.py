@@ -2,7 +2,7 @@
 
 Started by the judge as `python -m grader.zygote FD RUNGS`. It holds no check and no solution, uses
 one thread and never touches CUDA. Requests on the control socket: {"fork": {"limits"}} with the
-child's socket as a descriptor, {"reap": pid}. Sources and stand-ins go to the child itself, in the
+child's socket as a descriptor, {"reap": pid}, {"waited": pid}. Sources and stand-ins go to the child itself, in the
 first message on its own socket: what this process has held, every later child could find in its memory.
 """
 
@@ -49,7 +49,9 @@ def main() -> None:
             request = wire.receive(control)
         except wire.Broken:
             return
-        if "reap" in request:
+        if "waited" in request:
+            wire.send(control, {"seconds": waited(request["waited"])})
+        elif "reap" in request:
             wire.send(control, reap(request["reap"], request["scratch"], found))
         else:
             _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
@@ -115,14 +117,25 @@ def live(scratch: str, config: dict, found: dict) -> None:
     serve(connection, {**config, **wire.receive(connection)})
 
 
+def waited(pid: int) -> float:
+    """Seconds that a process was ready to run and no core was free; 0 where this kernel does not count them."""
+    try:
+        with open(f"/proc/{pid}/schedstat") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
 def reap(pid: int, scratch: str, found: dict) -> dict:
-    """End a child, remove whatever files it leaves, and say how it ended."""
+    """End a child, remove whatever files it leaves, and say how it ended, and for how long it had no core."""
+    without_core = waited(pid)
     try:
         os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         ended = {"code": os.waitstatus_to_exitcode(status)}
     except (ProcessLookupError, ChildProcessError):
         ended = {"code": 0}
+    ended["waited"] = without_core
     _remove(scratch)
     if found["bubblewrap"] and not found["landlock"]:  # then all of the private /tmp was open to it
         for left in os.scandir(tempfile.gettempdir()):
