@@ -7,7 +7,8 @@ from itertools import zip_longest
 
 import pytest
 
-from grader.judge import Judge, grade_all
+from grader.executors import grade_all
+from grader.judge import Judge
 from grader.rubric import load_rubric
 from solutions.reference import reference_source
 from solutions.wrong import WRONG
