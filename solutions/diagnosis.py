@@ -26,6 +26,7 @@ HABITS = {
         ("nn.Conv2d(in_channels, up_channels, kernel_size=1)", "nn.Conv2d(in_channels, up_channels, kernel_size=3, padding=1)"),
     ),
     "2.3": (("align_corners=False", "align_corners=True"),),
+    "3.4": (("ReduceLROnPlateau(optimizer, ", "ReduceLROnPlateau(optimizer, factor=0.5, "),),
 }
 LOCK = threading.RLock()  # variants are seeded through torch's one random state
 

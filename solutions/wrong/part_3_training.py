@@ -65,6 +65,7 @@ SAVE = "torch.save(best[\"weights\"], checkpoint_path)"
 RESTORE = 'model.load_state_dict(best["weights"])'
 ADAM = "torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)"
 KEYS = '("train_loss", "train_iou", "val_loss", "val_iou", "lr")}'
+SWAPPED = '("val_loss", "val_iou", "train_loss", "train_iou", "lr")}'
 EPOCHS = 'range(len(history["lr"]) + 1, epochs + 1)'
 LIVE = "model.state_dict()"
 OPTIONS = '{"accumulation_steps": accumulation_steps, "max_grad_norm": max_grad_norm, "scaler": scaler}'
@@ -317,7 +318,8 @@ VALIDATE = (
           "the validation loss is the sum over the batches",
           "Validate on a loader, and on one with the same batches twice. Should the loss double? The docstring says "
           "what is returned.",
-          ((EVALUATED, EVALUATED.replace(".item())", ".item() * len(dataloader))")),)),
+          ((EVALUATED, EVALUATED.replace(".item())", ".item() * len(dataloader))")),),
+          also=(((EVALUATED, EVALUATED.replace(".item())", ".item() * len(dataloader))").replace("masks))", "masks) * len(dataloader))")),),)),
 )
 
 MODEL = (
@@ -335,9 +337,10 @@ MODEL = (
           RATE_BY_EPOCH,
           ((FEED, FEED.replace("val_loss", "val_iou")),)),
     Wrong("3.4", "scheduler_by_epochs", "A StepLR is a scheduler, too.",
-          "the learning rate falls every five epochs, come what may",
+          "the learning rate falls after so many epochs, come what may",
           RATE_BY_EPOCH,
-          ((PLATEAU, "torch.optim.lr_scheduler.StepLR(optimizer, step_size=5)"), (FEED, "scheduler.step()"))),
+          ((PLATEAU, "torch.optim.lr_scheduler.StepLR(optimizer, step_size=5)"), (FEED, "scheduler.step()")),
+          also=(((PLATEAU, "torch.optim.lr_scheduler.StepLR(optimizer, step_size=10)"), (FEED, "scheduler.step()")),)),
     Wrong("3.4", "scheduler_never_stepped", "It watches the optimizer by itself.",
           "the scheduler is made and never told anything",
           RATE_BY_EPOCH,
@@ -462,7 +465,9 @@ MODEL = (
     Wrong("3.4", "training_and_validation_swapped", "The numbers of validate stand first.",
           "training and validation stand under each other's names in the history",
           TWO_LOADERS,
-          ((KEYS, '("val_loss", "val_iou", "train_loss", "train_iou", "lr")}'),)),
+          ((KEYS, SWAPPED),),
+          also=(((KEYS, SWAPPED), (FEED, FEED.replace("val", "train")), (BETTER, BETTER.replace("val", "train")),
+                 (WORTH, WORTH.replace("val", "train"))),)),
     Wrong("3.4", "trains_a_copy", "The optimizer is given a copy of the parameters.",
           "the optimizer holds the parameters of a copy of the model",
           "Compare one weight before and after training. Whose parameters was the optimizer given?",
