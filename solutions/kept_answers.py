@@ -29,7 +29,6 @@ class KeptAnswers:
     def __init__(self, folder: Path | None = None):
         self.path = (folder or platformdirs.user_cache_path("unetlab")) / f"answers-{_digest()}.pt"
         self.answers: dict[str, object] = {}
-        self.written = 0
         with contextlib.suppress(Exception):  # there is none, or it is damaged: then all is asked anew
             self.answers = torch.load(self.path, weights_only=True)
         self.written = len(self.answers)

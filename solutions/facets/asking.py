@@ -27,6 +27,13 @@ class Subject:
     uses: tuple[str, ...] = ()
 
 
+def called(facets: list[Facet], name: str) -> tuple[Facet, ...]:
+    """Facets that are made for several names, each with one of its own: answers are kept by it."""
+    for facet in facets:
+        facet.__qualname__ = f"{facet.__name__} of {name}"
+    return tuple(facets)
+
+
 def observe(facet: Facet, student: Student) -> object:
     """What a facet sees; where the submission's code raised, of what kind; and a word for an answer that is none."""
     try:

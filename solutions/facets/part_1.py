@@ -7,79 +7,39 @@ import torch
 from grader.checks.inputs import pictures
 from grader.student import Student, StudentError, StudentModule
 from solutions.facets.asking import (
-    Subject, answer, attempt, build, derivatives, inputs_after, is_random, layers, norms, places, same, shapes,
+    Facet, Subject, answer, attempt, build, called, derivatives, inputs_after, is_random, layers, norms, places, same, shapes,
 )
 
 # ---- 1.1: the encoder ----
 
 
-def conv_layers(student: Student) -> object:
-    """The layers of a DoubleConv with and without norms."""
-    blocks = [student.make("DoubleConv", 3, 5), student.make("DoubleConv", 4, 4, batch_norm=False)]
-    return [[layers(block), norms(block)] for block in blocks]
+def _of_block(name: str, size: tuple[int, int]) -> tuple[tuple[Facet, ...], tuple[Facet, ...]]:
+    """What is asked of DoubleConv and EncoderBlock alike, on pictures of this height and width: here, and in other places."""
 
+    def block_layers(student: Student) -> object:
+        blocks = [student.make(name, 3, 5), student.make(name, 4, 4, batch_norm=False)]
+        return [[layers(block), norms(block)] for block in blocks]
 
-def conv_numbers(student: Student) -> object:
-    """Output and gradients of a DoubleConv in train mode."""
-    return derivatives(build(student, "DoubleConv", 3, 5), pictures(3, 3, 9, 12))
+    def odd_shapes(student: Student) -> object:
+        return shapes(build(student, name, 3, 5), pictures(2, 3, 25, 36))
 
+    def numbers(student: Student) -> object:
+        return derivatives(build(student, name, 3, 5), pictures(3, 3, *size))
 
-def conv_without_norm(student: Student) -> object:
-    """The same without norms."""
-    return derivatives(build(student, "DoubleConv", 3, 5, batch_norm=False), pictures(3, 3, 9, 12))
+    def without_norm(student: Student) -> object:
+        return derivatives(build(student, name, 3, 5, batch_norm=False), pictures(3, 3, *size))
 
+    def evaluated(student: Student) -> object:
+        return _evaluated(build(student, name, 3, 5), pictures(4, 3, 10, 10))
 
-def conv_evaluated(student: Student) -> object:
-    """A DoubleConv in eval mode: new, after training, and on one picture of the batch."""
-    return _evaluated(build(student, "DoubleConv", 3, 5), pictures(4, 3, 10, 10))
+    def random(student: Student) -> object:
+        block, x = build(student, name, 3, 5), pictures(2, 3, 8, 8)
+        return [is_random(block, x), is_random(block.eval(), x)]
 
+    def elsewhere(student: Student) -> object:
+        return places(student, name, (3, 4), [pictures(2, 3, 8, 8)])
 
-def conv_random(student: Student) -> object:
-    """Whether a DoubleConv is random in train mode and in eval mode."""
-    block, x = build(student, "DoubleConv", 3, 5), pictures(2, 3, 8, 8)
-    return [is_random(block, x), is_random(block.eval(), x)]
-
-
-def conv_places(student: Student) -> object:
-    """A DoubleConv in float64 and on another device."""
-    return places(student, "DoubleConv", (3, 4), [pictures(2, 3, 8, 8)])
-
-
-def encoder_layers(student: Student) -> object:
-    """The layers of an EncoderBlock with and without norms."""
-    blocks = [student.make("EncoderBlock", 3, 5), student.make("EncoderBlock", 4, 4, batch_norm=False)]
-    return [[layers(block), norms(block)] for block in blocks]
-
-
-def encoder_shapes(student: Student) -> object:
-    """What an EncoderBlock gives for an odd size."""
-    return shapes(build(student, "EncoderBlock", 3, 5), pictures(2, 3, 25, 36))
-
-
-def encoder_numbers(student: Student) -> object:
-    """Outputs and gradients of an EncoderBlock in train mode."""
-    return derivatives(build(student, "EncoderBlock", 3, 5), pictures(2, 3, 12, 14))
-
-
-def encoder_without_norm(student: Student) -> object:
-    """The same without norms."""
-    return derivatives(build(student, "EncoderBlock", 3, 5, batch_norm=False), pictures(2, 3, 12, 14))
-
-
-def encoder_evaluated(student: Student) -> object:
-    """An EncoderBlock in eval mode: new, after training, and on one picture of the batch."""
-    return _evaluated(build(student, "EncoderBlock", 3, 5), pictures(4, 3, 10, 10))
-
-
-def encoder_random(student: Student) -> object:
-    """Whether an EncoderBlock is random in train mode and in eval mode."""
-    block, x = build(student, "EncoderBlock", 3, 5), pictures(2, 3, 8, 8)
-    return [is_random(block, x), is_random(block.eval(), x)]
-
-
-def encoder_places(student: Student) -> object:
-    """An EncoderBlock in float64 and on another device."""
-    return places(student, "EncoderBlock", (3, 4), [pictures(2, 3, 8, 8)])
+    return called([block_layers, odd_shapes, numbers, without_norm, evaluated, random], name), called([elsewhere], name)
 
 
 def _evaluated(block: StudentModule, x: torch.Tensor) -> object:
@@ -274,13 +234,13 @@ def forward_places(student: Student) -> object:
     return places(student, "UNet", (3, 1, [4, 8]), [pictures(2, 3, 16, 16)])
 
 
+CONV, ENCODER = _of_block("DoubleConv", (9, 12)), _of_block("EncoderBlock", (12, 14))
 SUBJECTS = {
     "1.1": [
-        Subject("DoubleConv", (conv_layers, conv_numbers, conv_without_norm, conv_evaluated, conv_random)),
-        Subject("DoubleConv elsewhere", (conv_places,), uses=("DoubleConv",)),
-        Subject("EncoderBlock", (encoder_layers, encoder_shapes, encoder_numbers, encoder_without_norm, encoder_evaluated,
-                                 encoder_random), uses=("DoubleConv",)),
-        Subject("EncoderBlock elsewhere", (encoder_places,), uses=("DoubleConv elsewhere", "EncoderBlock")),
+        Subject("DoubleConv", CONV[0]),
+        Subject("DoubleConv elsewhere", CONV[1], uses=("DoubleConv",)),
+        Subject("EncoderBlock", ENCODER[0], uses=("DoubleConv",)),
+        Subject("EncoderBlock elsewhere", ENCODER[1], uses=("DoubleConv elsewhere", "EncoderBlock")),
     ],
     "1.2": [
         Subject("transpose", (transposed_layers, transposed_numbers, transposed_without_norm, transposed_random)),

@@ -6,7 +6,7 @@ import torch
 
 from grader.checks.inputs import pictures
 from grader.student import Student, StudentModule
-from solutions.facets.asking import Subject, answer, attempt, build, derivatives, inputs_after, layers, norms, places, shapes
+from solutions.facets.asking import Subject, answer, attempt, build, called, derivatives, inputs_after, layers, norms, places, shapes
 
 WIDE, EQUAL = (6, 9), (6, 6)  # channels of decoder and skip
 
@@ -40,12 +40,10 @@ def _of_mode(mode: str, uses: tuple[str, ...] = ()) -> list[Subject]:
     def join_places(student: Student) -> object:
         return places(student, "FlexibleSkipConnection", (*WIDE, mode), _inputs(WIDE))
 
-    for facet in (join_layers, wide_numbers, equal_numbers, evaluated, join_inputs, join_places):
-        facet.__qualname__ = f"{facet.__name__} of {mode}"  # answers are kept by it
     return [
-        Subject(mode, (join_layers, wide_numbers, equal_numbers, evaluated), uses),
-        Subject(f"inputs of {mode}", (join_inputs,), uses=(mode,)),
-        Subject(f"{mode} elsewhere", (join_places,), uses=(mode, *uses)),
+        Subject(mode, called([join_layers, wide_numbers, equal_numbers, evaluated], mode), uses),
+        Subject(f"inputs of {mode}", called([join_inputs], mode), uses=(mode,)),
+        Subject(f"{mode} elsewhere", called([join_places], mode), uses=(mode, *uses)),
     ]
 
 
