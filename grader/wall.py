@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import torch
@@ -67,8 +68,9 @@ class Zygote:
             if not self.ready:  # the first to need it waits; until then both sides load what they need
                 self._exchange(None, START_SECONDS)
                 self.ready = True
-            wire.send(self.control, {"fork": config})
-            socket.send_fds(self.control, [b"f"], [theirs.fileno()])
+            with self._its_fault():
+                wire.send(self.control, {"fork": config})
+                socket.send_fds(self.control, [b"f"], [theirs.fileno()])
             return mine, self._exchange(None, 30)
 
     def reap(self, child: dict) -> dict:
@@ -97,11 +99,17 @@ class Zygote:
         self.log.close()
 
     def _exchange(self, message: dict | None, seconds: float) -> dict:
-        try:
+        with self._its_fault():
             if message is not None:
                 wire.send(self.control, message)
             return wire.receive(self.control, time.monotonic() + seconds)
-        except wire.Broken as reason:
+
+    @contextlib.contextmanager
+    def _its_fault(self) -> Iterator[None]:
+        """What breaks on the control socket is the judge's fault, and no missing answer of a submission."""
+        try:
+            yield
+        except (wire.Broken, OSError) as reason:
             self.log.seek(0)
             log = self.log.read()[-2000:].decode(errors="replace")
             raise JudgeFault(f"the warm process is gone ({reason}): {log}") from None

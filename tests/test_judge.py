@@ -1,6 +1,7 @@
 """The judge: limits, lost and broken answers, errors carried forward, and its JSON."""
 
 import json
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -134,6 +135,28 @@ def test_a_lost_warm_process_is_ungraded_and_the_next_submission_is_not():
         judge.zygote.process.kill()
         lost = judge.grade(module(reference_source()))
         assert lost["status"] == "ungraded" and lost["score"] is None
+        assert scores(judge.grade(module(reference_source()))) == FULL
+
+
+@pytest.mark.parametrize("when", ["before the fork", "before the checks of 1.3"])
+def test_a_warm_process_that_is_gone_never_costs_a_mark(when, monkeypatch):
+    """However far the death has come when the next request goes out: its control socket may be closed already."""
+    with Judge(list(FULL)) as judge:
+        judge.grade(module(reference_source()))
+
+        def die():
+            judge.zygote.process.kill()
+            judge.zygote.process.wait()
+            judge.zygote.control.shutdown(socket.SHUT_RDWR)  # as the kernel leaves it once all of the warm process is gone
+
+        if when == "before the fork":
+            die()
+        else:
+            mark = Judge._mark
+            monkeypatch.setattr(Judge, "_mark", lambda self, task, *rest: (task.id == "1.3" and die(), mark(self, task, *rest))[1])
+        lost = judge.grade(module(reference_source()))
+        assert lost["status"] == "ungraded" and lost["score"] is None
+        monkeypatch.undo()
         assert scores(judge.grade(module(reference_source()))) == FULL
 
 
