@@ -6,7 +6,6 @@ only ever goes through jinja2's autoescape or `plain`.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader

@@ -19,7 +19,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from . import cards
-from .durable import CourseError, disk, sync
+from .durable import disk, sync
 from .experiment import KINDS, checkpoint_limit, is_experiment, over_limit
 from .reading import FILE_LIMIT, Unreadable, too_large
 from .rubric import assignment, load_rubric, notebooks

@@ -12,6 +12,7 @@ import functools
 import math
 import threading
 import time
+from collections.abc import Iterator
 from datetime import datetime, timezone
 
 import torch
@@ -148,26 +149,32 @@ class Judge:
         slips = [outcome for outcome in outcomes if outcome.passed is False and not outcome.message.startswith("to do:")]
         if task.experiment or not slips:
             return []
-        child = Child(zygote, sources, stand_ins, task.limits, self.device)
         try:
-            found = diagnose(task.id, Student(child))
+            with self._child(task, sources, stand_ins, zygote) as child:
+                found = diagnose(task.id, Student(child, SEED))
         except (NoAnswer, JudgeFault):  # the marks stand; what is wrong with the judge shows in the next task
             return []
-        finally:
-            child.close()
         return [{"task": wrong.task, "name": wrong.name, "title": wrong.title, "hint": wrong.hint} for wrong in found]
 
     def _outcomes(self, task: Task, checks: list[Check], sources, stand_ins: dict, zygote: Zygote, notes: list[str],
                   experiment: Experiment):
         """Run checks on one child; their outcomes, and whether an answer came too late."""
+        with self._child(task, sources, stand_ins, zygote) as child:
+            try:
+                return [self._run(check, child, notes, experiment) for check in checks], child.late
+            finally:
+                notes += child.notes
+
+    @contextlib.contextmanager
+    def _child(self, task: Task, sources, stand_ins: dict, zygote: Zygote) -> Iterator[Child]:
+        """A child for one task, ended afterwards; on the GPU it waits for a place and gets its share of the memory."""
         gpu_share = gpu.share(task.limits, self.gpu_mb) if self.gpu_mb else None
         with self.places:
             child = Child(zygote, sources, stand_ins, task.limits, self.device, gpu_share)
             try:
-                return [self._run(check, child, notes, experiment) for check in checks], child.late
+                yield child
             finally:
                 child.close()
-                notes += child.notes
 
     def _run(self, check: Check, child: Child, notes: list[str], experiment: Experiment) -> Outcome:
         started = time.monotonic()

@@ -65,11 +65,13 @@ def _habits(task: str) -> list[tuple]:
 
 
 def _explained(task: str, habits: tuple, subjects: list[Subject], seen: dict[str, list]) -> list[Wrong]:
+    right = _written(reference_source(), habits)
+
     def alike(source: str, subject: Subject) -> bool:
         return all(same(came, _known(_written(source, habits), facet)) for facet, came in zip(subject.facets, seen[subject.name]))
 
     odd = [subject for subject in subjects if not alike(reference_source(), subject)]
-    if not any(_tells(subject, seen[subject.name]) for subject in odd):
+    if not any(_tells(right, subject, seen[subject.name]) for subject in odd):
         return []
     matches = {subject.name: {source for source in library(task) if alike(source, subject)} for subject in odd}
     everywhere = {source for source in library(task) if all(source in matches[subject.name] for subject in odd)}
@@ -79,14 +81,13 @@ def _explained(task: str, habits: tuple, subjects: list[Subject], seen: dict[str
     found = []
     for subject in odd:
         below = [matches[used] for used in subject.uses if used in matches]
-        found += _if_one(task, matches[subject.name].intersection(*below)) if _tells(subject, seen[subject.name]) else []
+        found += _if_one(task, matches[subject.name].intersection(*below)) if _tells(right, subject, seen[subject.name]) else []
     return list(dict.fromkeys(found))
 
 
-def _tells(subject: Subject, answers: list) -> bool:
-    """Whether something else than an exception differs from what is right: many mistakes end in the same one."""
-    known = [_known(reference_source(), facet) for facet in subject.facets]
-    return any(not only_raised(came) and not same(came, right) for came, right in zip(answers, known))
+def _tells(right: str, subject: Subject, answers: list) -> bool:
+    """Whether something else than an exception differs from the right source: many mistakes end in the same one."""
+    return any(not only_raised(came) and not same(came, _known(right, facet)) for facet, came in zip(subject.facets, answers))
 
 
 def _if_one(task: str, sources: set[str]) -> list[Wrong]:

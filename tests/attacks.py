@@ -59,7 +59,6 @@ OUTPUTS = [
 
 ACTIVE = ["script", "iframe", "object", "embed", "link", "base", "form", "input", "button", "textarea", "svg", "video", "audio",
           "source", "noscript", "xmp", "frame", "frameset", "applet", "template", "annotation-xml", "mglyph"]
-OURS = {"charset", "http-equiv", "name"}  # what the page's own meta elements carry
 
 
 def findings(page: str) -> list[str]:

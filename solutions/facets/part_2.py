@@ -6,7 +6,7 @@ import torch
 
 from grader.checks.inputs import pictures
 from grader.student import Student, StudentModule
-from solutions.facets.asking import Subject, answer, attempt, build, called, derivatives, inputs_after, layers, norms, places, shapes
+from solutions.facets.asking import Subject, answer, attempt, build, called, derivatives, inputs_after, layers, norms, places
 
 WIDE, EQUAL = (6, 9), (6, 6)  # channels of decoder and skip
 
