@@ -132,7 +132,9 @@ def test_a_fault_of_a_check_is_ungraded_not_zero(judge, monkeypatch):
 
 def test_a_lost_warm_process_is_ungraded_and_the_next_submission_is_not():
     with Judge(list(FULL)) as judge:
+        judge.grade(module(reference_source()))  # bubblewrap killed while it starts may leave the warm process alive, and grading
         judge.zygote.process.kill()
+        judge.zygote.process.wait()
         lost = judge.grade(module(reference_source()))
         assert lost["status"] == "ungraded" and lost["score"] is None
         assert scores(judge.grade(module(reference_source()))) == FULL
