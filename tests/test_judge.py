@@ -12,6 +12,7 @@ from grader import judge as judge_module
 from grader import rubric, sandbox
 from grader.judge import Judge
 from grader.rubric import load_rubric
+from grader.submissions import find_submissions
 from solutions.reference import reference_source
 from tests.helpers import ROOT, TRAINED, failed, module, replaced, scores
 
@@ -201,3 +202,24 @@ def test_a_path_that_is_not_there_is_an_error(tmp_path):
     command = [sys.executable, "-m", "grader", "grade", str(tmp_path / "nothing")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and "no such file" in done.stderr
+
+
+LOADED_WARM = """
+import json, sys
+from grader import zygote
+from grader.definitions import Cell, Source, load
+zygote.warm_up()
+known = set(sys.modules)
+load([Source(name, [Cell(label, text) for label, text in cells]) for name, cells in json.load(sys.stdin)])
+print(sorted(name for name in set(sys.modules) - known if not name.startswith("handin.")))
+"""
+
+
+def test_the_labs_notebooks_import_nothing_that_is_not_warm():
+    """What they import after the fork, every child pays for: one such line once cost seconds a task."""
+    (submission,) = find_submissions([ROOT / "labs"])
+    sources = [(source.name, [(cell.label, cell.source) for cell in source.cells]) for source in submission.sources()]
+    assert any("grader.pack" in text for _, cells in sources for _, text in cells)
+    command = [sys.executable, "-c", LOADED_WARM]
+    done = subprocess.run(command, input=json.dumps(sources), capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "[]"
