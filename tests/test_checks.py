@@ -1,6 +1,10 @@
-"""Every check accepts every right solution and catches the wrong ones, in their own task and in no other."""
+"""Every check accepts every right solution and catches the wrong ones, in their own task and in no other.
+
+All known-wrong variants are asked in this process; the judge marks one of each task, and all with UNETLAB_LONG=1.
+"""
 
 import inspect
+import os
 from pathlib import Path
 
 import pytest
@@ -21,12 +25,16 @@ PARTS = {"part_1": "01_unet", "part_2": "02_skip_connections", "part_3": "03_los
 ALTERNATIVES = [
     path for part in PARTS for path in sorted((ROOT / "solutions/alternatives" / part).iterdir()) if path.name != "__pycache__"
 ]
+TRAINED_NETWORK = Experiment((TRAINED / "unet.pth").read_bytes(), tuple(RECIPE["features"]), RECIPE["size"])
+CODE_TASKS = [task.id for task in load_rubric().values() if not task.experiment]
 # Tasks whose code can be felt in each other's checks. That a loss is not felt in the training loop's, errors carried forward, is
 # tried on a sample: every loss would be trained with twice.
 GROUPS = [("1.1", "1.2", "1.3", "1.4"), ("2.1", "2.2", "2.3"), ("2.4",), ("3.1", "3.2", "3.3"), ("3.4",)]
 NEEDED = {("3.4",): ("3.1", "3.2", "3.3")}
-TRAINED_NETWORK = Experiment((TRAINED / "unet.pth").read_bytes(), tuple(RECIPE["features"]), RECIPE["size"])
-CODE_TASKS = [task.id for task in load_rubric().values() if not task.experiment]
+# Variants that the judge marks, and the tasks that it marks them in: one of each task in all, the others in their group.
+MARKED = [(wrong, tuple(CODE_TASKS)) for wrong in {wrong.task: wrong for wrong in WRONG}.values()]
+if os.environ.get("UNETLAB_LONG"):
+    MARKED += [(wrong, (*group, *NEEDED.get(group, ()))) for group in GROUPS for wrong in WRONG if wrong.task in group]
 ADDITIONS = {  # what last year's starter did not ask for
     "batch_norm_can_be_left_out", "equals_the_reference_without_batch_norm", "unknown_upsampling_is_refused",
     "upsampling_is_handed_on", "batch_norm_is_handed_on",
@@ -37,24 +45,51 @@ def every_check():
     return [(task, check) for task in load_rubric().values() for check in checks_of(task) + checks_of(task, hidden=True)]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module", autouse=True)
+def undiagnosed():
+    """test_diagnosis.py has the names of mistakes; here they would double the time."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(Judge, "_diagnoses", lambda *_: [])
+        yield
+
+
+@pytest.fixture(scope="module")
+def wrong_outcomes():
+    """Each variant's outcomes in its own task, without the wall."""
+    return {wrong: _in_process(wrong) for wrong in WRONG}
+
+
+def _in_process(wrong):
+    task, student = load_rubric()[wrong.task], Student.in_process(_defined(wrong))
+    return [run_check(check, student) for check in checks_of(task) + checks_of(task, hidden=True)]
+
+
+def _defined(wrong):
+    namespace = {"__name__": "variant"}
+    exec(compile(wrong_source(wrong), "<variant>", "exec"), namespace)
+    return {**namespace, "print": lambda *_, **__: None}
+
+
+@pytest.fixture(scope="module")
 def wrong_results():
-    """Each variant, marked in its own group of tasks; a sample of them is marked in all tasks below."""
+    """The judge's result for each of MARKED."""
     results = {}
-    monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setattr(Judge, "_diagnoses", lambda *_: [])  # test_diagnosis.py has them; here they would double the time
-    for group in GROUPS:
-        submissions = [_submission(wrong) for wrong in WRONG if wrong.task in group]
-        results |= {result["student"]: result for result in grade_all(submissions, only=[*group, *NEEDED.get(group, ())])}
-    monkeypatch.undo()
+    for tasks in dict.fromkeys(tasks for _, tasks in MARKED):
+        marked = [wrong for wrong, among in MARKED if among == tasks]
+        by_name = {result["student"]: result for result in grade_all(map(_submission, marked), only=list(tasks))}
+        results |= {(wrong, tasks): by_name[_name(wrong)] for wrong in marked}
     return results
 
 
+def _name(wrong):
+    return f"{wrong.task}-{wrong.name}"
+
+
 def _submission(wrong):
-    return module(wrong_source(wrong), f"{wrong.task}-{wrong.name}")
+    return module(wrong_source(wrong), _name(wrong))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def alternative_results():
     results = {}
     for part in PARTS:
@@ -102,20 +137,17 @@ def test_public_checks_know_no_reference():
         assert "solutions" not in module_source and "reference" not in module_source
 
 
-@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: f"{wrong.task}-{wrong.name}")
-def test_wrong_variant_loses_marks_in_its_own_task_alone(wrong, wrong_results):
-    result = wrong_results[f"{wrong.task}-{wrong.name}"]
+@pytest.mark.parametrize("wrong", WRONG, ids=_name)
+def test_wrong_variant_fails_a_check_of_its_task(wrong, wrong_outcomes):
+    assert any(outcome.passed is False for outcome in wrong_outcomes[wrong])
+
+
+@pytest.mark.parametrize("wrong, tasks", MARKED, ids=lambda value: _name(value) if hasattr(value, "task") else f"{len(value)} tasks")
+def test_wrong_variant_loses_marks_in_its_own_task_alone(wrong, tasks, wrong_results):
+    result = wrong_results[wrong, tasks]
     lost = {task for task, mark in result["tasks"].items() if mark["score"] != mark["max_score"]}
     assert result["status"] == "graded"
     assert lost == {wrong.task}, {task: failed(result, task) for task in lost}
-
-
-def test_parts_do_not_cost_each_other():
-    """One variant of every task, marked in all of them."""
-    chosen = {wrong.task: wrong for wrong in WRONG}
-    for result in grade_all([_submission(wrong) for wrong in chosen.values()], only=CODE_TASKS):
-        lost = {task for task, mark in result["tasks"].items() if mark["score"] != mark["max_score"]}
-        assert lost == {result["student"].partition("-")[0]}
 
 
 def test_there_are_enough_wrong_variants():
@@ -133,7 +165,8 @@ def test_right_variant_keeps_all_marks(path, alternative_results):
         assert not lost and result["score"] == result["max_score"] > 0, {t: failed(result, t) for t in scores(result)}
 
 
-def test_every_check_catches_some_wrong_variant(wrong_results):
-    caught = {(task, name) for result in wrong_results.values() for task in result["tasks"] for name in failed(result, task)}
+def test_every_check_catches_some_wrong_variant(wrong_outcomes):
+    failing = [(wrong, outcome) for wrong, outcomes in wrong_outcomes.items() for outcome in outcomes if outcome.passed is False]
+    caught = {(wrong.task, outcome.check.name) for wrong, outcome in failing}
     idle = {(task.id, check.name) for task, check in every_check() if not task.experiment} - caught
     assert not idle, "checks that no known-wrong variant fails"
