@@ -25,7 +25,7 @@ from pathlib import Path
 from . import sandbox
 from .experiment import checkpoint_limit, is_experiment, over_limit
 from .fingerprint import kit_digest
-from .journal import ungraded
+from .journal import FAULTS, ungraded
 from .judge import Judge
 from .reading import Unreadable
 from .rubric import select
@@ -103,12 +103,12 @@ def _as_they_come(
         done, _ = wait(running, timeout=2, return_when=FIRST_COMPLETED)
         for future in done:
             yield running.pop(future), future
-        if not running and (left or again):  # no room at all: every worker of a cluster is gone, for now
+        if not done and not running and (left or again):  # no room at all: every worker of a cluster is gone, for now
             time.sleep(0.2)
 
 
 def _given_up(submission: Submission, options: Options, error: object) -> dict:
-    reason = f"ungraded: {TRIES} times, the process that marked it died ({error}); mark it by hand, or on a machine with more memory"
+    reason = f"{FAULTS[1]}: each process that marked it died ({error}); mark it by hand, or run it again on a machine with more memory"
     left = ungraded(submission.student, reason, str(submission.path))
     return {**left, "isolation": "not judged", "device": options.device}
 

@@ -20,10 +20,11 @@ import torch
 from . import gpu, sandbox
 from .definitions import DEFINITIONS
 from .fingerprint import kit_digest, task_digests, versions
+from .journal import FAULTS
 from .reading import Unreadable
 from .rubric import Task, load_rubric, select
 from .runner import Check, CheckFault, Outcome, checks_of, rule_and_hint, run_check
-from .student import Experiment, JudgeFault, NoAnswer, Student
+from .student import Experiment, JudgeFault, Student
 from .submissions import Submission
 from .wall import Child, Zygote
 
@@ -77,9 +78,13 @@ class Judge:
             notes.append(str(problem))
             marks = {task.id: _ungraded(task, str(problem)) for task in self.tasks}
         except JudgeFault as fault:
-            notes.append(f"ungraded, by a fault of the judge: {fault}")
+            notes.append(f"{FAULTS[1]}: {fault}")
             marks = {task.id: _ungraded(task, str(fault)) for task in self.tasks}
             self._replace(zygote)
+        except Exception as fault:  # whatever it is: it is this one's, and the class goes on
+            reason = f"{type(fault).__name__}: {str(fault)[:300]}"
+            notes.append(f"{FAULTS[1]}: {reason}")
+            marks = {task.id: _ungraded(task, reason) for task in self.tasks}
         measured = {"seconds": round(time.monotonic() - started, 3), "isolation": self.isolation, "device": self.device}
         return {
             "path": str(submission.path),
@@ -152,7 +157,7 @@ class Judge:
         try:
             with self._child(task, sources, stand_ins, zygote) as child:
                 found = diagnose(task.id, Student(child, SEED))
-        except (NoAnswer, JudgeFault):  # the marks stand; what is wrong with the judge shows in the next task
+        except Exception:  # whatever it is, the marks stand; what is wrong with the judge shows in the next task
             return []
         return [{"task": wrong.task, "name": wrong.name, "title": wrong.title, "hint": wrong.hint} for wrong in found]
 

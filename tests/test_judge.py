@@ -131,6 +131,20 @@ def test_a_fault_of_a_check_is_ungraded_not_zero(judge, monkeypatch):
     assert result["score"] == 75 and any("fault of the kit" in note for note in result["notes"])
 
 
+def test_whatever_goes_wrong_with_one_submission_the_others_are_marked(judge, monkeypatch):
+    real = judge._marks
+    monkeypatch.setattr(judge, "_marks", lambda submission, *rest: 1 / 0 if submission.student == "b" else real(submission, *rest))
+    results = {student: judge.grade(module(reference_source(), student)) for student in "abc"}
+    assert [result["status"] for result in results.values()] == ["graded", "ungraded", "graded"]
+    assert results["b"]["score"] is None and "by a fault of the judge: ZeroDivisionError" in results["b"]["notes"][0]
+
+
+def test_a_number_that_no_float_holds_is_marked_and_has_no_name():
+    with Judge(["3.4"]) as judge:
+        result = judge.grade(module(reference_source() + "\n\ndef calculate_iou(*_, **__):\n    return 10**400\n"))
+    assert result["status"] == "graded" and result["score"] < 45 and result["tasks"]["3.4"]["diagnoses"] == []
+
+
 def test_a_lost_warm_process_is_ungraded_and_the_next_submission_is_not():
     with Judge(list(FULL)) as judge:
         judge.grade(module(reference_source()))  # bubblewrap killed while it starts may leave the warm process alive, and grading

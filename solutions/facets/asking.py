@@ -79,9 +79,12 @@ def same(came: object, known: object) -> bool:
         return type(came) is type(known) and came == known
     if not isinstance(known, (int, float)):
         return False
-    if not (math.isfinite(came) and math.isfinite(known)):
-        return came == known or came != came and known != known
-    return abs(came - known) <= ABSOLUTE + RELATIVE * abs(known)
+    try:
+        if not (math.isfinite(came) and math.isfinite(known)):
+            return came == known or came != came and known != known
+        return abs(came - known) <= ABSOLUTE + RELATIVE * abs(known)
+    except OverflowError:  # an integer that is no float, 10**400
+        return came == known
 
 
 def _near(came: torch.Tensor, known: torch.Tensor) -> bool:
