@@ -6,7 +6,6 @@ dicts; what is not graded is left out of every figure, and counted.
 
 from __future__ import annotations
 
-import itertools
 import statistics
 from collections.abc import Iterable
 
@@ -36,7 +35,10 @@ def items_of(report: dict) -> list[str]:
 
 def parts_of(tasks: list[str]) -> list[tuple[str, list[str]]]:
     """The tasks by part: 1.1 and 1.2 belong to part 1."""
-    return [(part, list(group)) for part, group in itertools.groupby(tasks, key=lambda task: task.partition(".")[0])]
+    parts: dict[str, list[str]] = {}
+    for task in tasks:
+        parts.setdefault(task.partition(".")[0], []).append(task)
+    return list(parts.items())
 
 
 def total(result: dict) -> dict:

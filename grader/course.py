@@ -234,7 +234,8 @@ def _judge_waiting(
         raise
     except Exception as error:  # whatever it is: what was judged stays judged
         reason = f"{FAULTS[0]}, so nothing was graded: {error}"
-    return {key: judged.get(key) or ungraded(handins[0].student, reason) for key, handins in waiting.items()}
+    lost = {key: ungraded(handins[0].student, reason) for key, handins in waiting.items() if key not in judged}
+    return {**judged, **{key: take_up(journal.get(key), result) for key, result in lost.items()}}
 
 
 # ---- gradebook, feedback, reports ----
@@ -402,13 +403,23 @@ def manual_marks(api: NbGraderAPI, student: str) -> dict[str, dict]:
         for item in load_manual().values():
             try:
                 grade = gradebook.find_grade(item.id, item.notebook, assignment(), student)
-            except MissingEntry:  # a course that was made before the item
+            except MissingEntry:
+                if _has_cell(gradebook, item):  # nbgrader could not take this hand-in
+                    marks[item.id] = {"status": "to mark", "score": None, "max_score": item.points}
                 continue
             status = "marked" if grade.manual_score is not None else "no response"
             status = "to mark" if grade.needs_manual_grade else status
             score = None if grade.needs_manual_grade else grade.score
             marks[item.id] = {"status": status, "score": score, "max_score": grade.max_score}
     return marks
+
+
+def _has_cell(gradebook: Gradebook, item) -> bool:
+    """Whether the course has the cell of this item; one that was made before it has not."""
+    try:
+        return bool(gradebook.find_grade_cell(item.id, item.notebook, assignment()))
+    except MissingEntry:
+        return False
 
 
 def report_of(api: NbGraderAPI, course: Path, handins: list[Handin], isolation: str) -> dict:

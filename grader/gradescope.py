@@ -17,12 +17,13 @@ import traceback
 import zipfile
 from pathlib import Path
 
-from .cards import CONTROL, explained, number, rows_of, task_title
+from .cards import explained, number, rows_of, task_title
 from .handover import Handin, hand_over, submission_in, submitted, without_folder
 from .journal import set_aside, ungraded
 from .release import repository_files
 from .rubric import load_manual, select
 from .submissions import Submission, find_submissions
+from .text import visible
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATES = Path(__file__).with_name("templates") / "gradescope"
@@ -92,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
         result = judge(options.submission, options.only)
         document = results(result, options.hidden)
         print(f"isolation: {result.get('isolation', 'none, nothing was run')}")
-        print("\n".join(result["notes"]))
+        print("\n".join(map(visible, result["notes"])))
     except Exception:  # whatever it is, and for instructors only: it may show what students must not see
         traceback.print_exc(file=sys.stdout)
         document = not_graded(FAULT)
@@ -233,7 +234,7 @@ def _of_the_task(id: str, task: dict) -> list[str]:
 
 
 def _clean(text: str) -> str:
-    text = CONTROL.sub("", str(text))
+    text = visible(text)
     return text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 1] + "…"
 
 

@@ -24,6 +24,7 @@ from .experiment import KINDS, checkpoint_limit, is_experiment, over_limit
 from .reading import FILE_LIMIT, Unreadable, too_large
 from .rubric import assignment, load_rubric, notebooks
 from .submissions import SUBMISSION_LIMIT, File, Submission
+from .text import visible
 
 KIT = Path(__file__).resolve().parent.parent
 SLIP = "unetlab.json"
@@ -144,10 +145,10 @@ def _copy_all(handin: Handin, target: Path) -> None:
 def _forget_the_place(handin: Handin) -> None:
     """What students read names their files, and not where they lie on the grading machine."""
     slip, place = handin.slip, handin.submission.path.parent
-    slip.problem = without_folder(slip.problem, place)
+    slip.problem = visible(without_folder(slip.problem, place))
     for reasons in (slip.stand_ins, slip.left_out):
-        reasons.update((name, without_folder(reason, place)) for name, reason in reasons.items())
-    handin.notes[:] = dict.fromkeys(without_folder(note, place) for note in handin.notes)
+        reasons.update((name, visible(without_folder(reason, place))) for name, reason in reasons.items())
+    handin.notes[:] = dict.fromkeys(visible(without_folder(note, place)) for note in handin.notes)
     slip.notes = list(handin.notes)
 
 
@@ -255,7 +256,7 @@ def _stand_in(handin: Handin, target: Path, missing: dict[str, str | None]) -> N
 
     `missing` has for each why it could not be read, or None where it was not handed in.
     """
-    modules = sorted(path for path in target.rglob("*.py") if path.is_file())
+    modules = sorted(path for path in target.rglob("*") if path.suffix.lower() == ".py" and path.is_file())
     if not modules and len(missing) == len(notebooks()):
         handin.slip.problem = _why_unreadable(handin.submission)
     names = ", ".join(path.name for path in modules)
@@ -280,7 +281,7 @@ def not_handed_in(notebook: str) -> str:
 def _shown(module: Path) -> NotebookNode:
     # Shown, not run, and as HTML: in a code cell it would be taken for a task's cell.
     text = html.escape(module.read_text(encoding="utf-8", errors="replace"))
-    return nbformat.v4.new_markdown_cell(f"{cards.plain(module.name)}\n\n<pre>\n{cards.CONTROL.sub('', text)}\n</pre>")
+    return nbformat.v4.new_markdown_cell(f"{cards.plain(module.name)}\n\n<pre>\n{visible(text)}\n</pre>")
 
 
 def _why_unreadable(submission: Submission) -> str:
@@ -325,10 +326,10 @@ def submission_in(folder: Path, student: str) -> Submission:
     files, others = [], []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = PurePosixPath(path.relative_to(folder))
-        if str(name) in (SLIP, "timestamp.txt") or path.suffix == ".ipynb" and not is_theirs(name, slip):
+        if str(name) in (SLIP, "timestamp.txt") or path.suffix.lower() == ".ipynb" and not is_theirs(name, slip):
             continue
         file = File(str(name), name, functools.partial(_content, path))
-        (files if path.suffix in (".ipynb", ".py") else others).append(file)
+        (files if path.suffix.lower() in (".ipynb", ".py") else others).append(file)
     for shown, reason in slip.left_out.items():
         others.append(File(shown, PurePosixPath(shown), functools.partial(_refuse, str(reason))))
     return Submission(folder, student, files, [], others)

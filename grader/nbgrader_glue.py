@@ -26,7 +26,7 @@ from .defuse import DefuseHtml, strip
 from .durable import alone_in, whole
 from .feedback import NOTES, FeedbackGrades
 from .handover import documents, not_handed_in, read_slip, released_path, without_folder
-from .journal import Journal, is_final, judge_once, standing_of, submission_key, ungraded
+from .journal import Journal, is_final, judge_once, standing_of, submission_key, take_up, ungraded
 from .reading import Unreadable, load_notebook
 from .repair import CHECK, TASK, RepairSubmission
 from .rubric import load_rubric, notebooks
@@ -116,7 +116,7 @@ class JudgeGrades(SaveAutoGrades):
         journal = Journal(Path(self.coursedir.root, "judge.jsonl"))
         result = journal.get(key)
         if result is None or self.retry and not is_final(result):
-            result = judge_once(folder, ids["student"], self.insecure, self.device)
+            result = take_up(result, judge_once(folder, ids["student"], self.insecure, self.device))
             journal.append(key, result)
         return result
 
@@ -186,7 +186,7 @@ class JudgeGrades(SaveAutoGrades):
     def _name_documents(self, nb: NotebookNode) -> None:
         """Above each answer that a person marks, the documents that came along, as links that formgrader follows."""
         texts = [cards.plain(name, 80).translate(cards.BRACKETS) for name in self.documents[:20]]
-        links = ", ".join(f"[{text}]({quote(name)})" for text, name in zip(texts, self.documents))
+        links = ", ".join(f"[{text}]({quote(os.fsencode(name))})" for text, name in zip(texts, self.documents))
         places = [i for i, cell in enumerate(nb.cells) if is_grade(cell) and is_solution(cell)]
         for place in reversed(places if links else []):
             nb.cells.insert(place, nbformat.v4.new_markdown_cell(f"*Handed in beside the notebooks:* {links}"))

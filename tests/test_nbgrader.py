@@ -26,11 +26,12 @@ from nbgrader.api import Gradebook
 from grader import course as courses
 from grader import demo, journal
 from grader.defuse import REMOTE_PICTURE
-from grader.handover import names_defined, submission_in
+from grader.handover import hand_over, names_defined, submission_in, submitted
 from grader.journal import Journal
 from grader.repair import match, repair
 from grader.rubric import load_manual, load_rubric, notebooks
 from solutions.reference import reference, reference_source
+from tests.madeup import made_up
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")  # nbgrader's own
 KIT = Path(__file__).resolve().parent.parent
@@ -559,6 +560,45 @@ def test_the_rest_of_a_class_survives_a_fault_of_the_judge(graded, tmp_path, mon
     result = courses.grade_class(few, course)["submissions"][0]
     assert result["status"] == "ungraded" and "no more processes" in " ".join(result["notes"])
     assert set(grades(course, "unlucky").values()) == {(None, None, True)}
+
+
+def test_a_fault_of_the_judge_takes_no_mark_that_the_journal_has(tmp_path, monkeypatch):
+    """One task was left ungraded; when the class is run again and the judge fails, the others keep their marks."""
+    (tmp_path / "handins").mkdir()
+    (tmp_path / "handins" / "ann.py").write_text("class DoubleConv: pass")
+    (handin,) = courses.collect(tmp_path / "handins", tmp_path / "course")
+    hand_over(handin, tmp_path / "course")
+
+    def partly(submissions, **options):
+        for result in made_up({})(submissions, **options):
+            result["tasks"]["1.1"] |= {"status": "ungraded", "score": None}
+            yield result
+
+    def fails(*_, **__):
+        raise RuntimeError("no more processes")
+
+    for judge in (partly, fails):
+        monkeypatch.setattr(courses, "grade_all", judge)
+        result = courses.judge_class([handin], tmp_path / "course", 1, "cpu", False, None)["ann"]
+    assert result["status"] == "partly graded" and result["score"] == sum(t.points for t in load_rubric().values()) - 20
+    assert any("no more processes" in note for note in result["notes"])
+
+
+def test_a_student_whom_nbgrader_could_not_take_has_answers_left_to_mark(graded):
+    """Or the sum would look final, and the answers would count as 0."""
+    api = courses.open_course(graded.course)
+    marks = courses.manual_marks(api, "nobody")
+    assert set(marks) == set(load_manual()) and all(mark["score"] is None for mark in marks.values())
+
+
+@pytest.mark.parametrize("name", ["m\udce8le.py", "WORK.PY"])
+def test_modules_of_odd_names_reach_the_judge(tmp_path, name):
+    (tmp_path / "handins" / "ann").mkdir(parents=True)
+    (tmp_path / "handins" / "ann" / name).write_text("class DoubleConv: pass")
+    (handin,) = courses.collect(tmp_path / "handins", tmp_path / "course")
+    hand_over(handin, tmp_path / "course")
+    assert handin.problem == "" and "\n".join(handin.notes).encode()
+    assert "DoubleConv" in submission_in(submitted(tmp_path / "course", handin), "ann").sources()[0].cells[0].source
 
 
 # ---- the pieces ----
