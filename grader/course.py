@@ -29,10 +29,11 @@ from .durable import CourseError, alone_in, check_database, disk, sync, whole
 from .executors import grade_all
 from .fingerprint import imported, versions
 from .handover import Handin, hand_over, submission_in, submitted, without_folder
-from .journal import FAULTS, Journal, is_final, set_aside, stale_tasks, standing_of, submission_key, take_up, ungraded
+from .journal import Journal, is_final, set_aside, stale_tasks, standing_of, submission_key, take_up, ungraded
 from .nbgrader_glue import find_alembic, nbgrader_config
 from .rubric import assignment, load_manual, notebooks
 from .similarity import similar_in_course
+from .student import FAULTS
 from .submissions import find_submissions, passed_over
 
 GRADEBOOK, JOURNAL = "gradebook.db", "judge.jsonl"

@@ -25,10 +25,11 @@ from pathlib import Path
 from . import sandbox
 from .experiment import checkpoint_limit, is_experiment, over_limit
 from .fingerprint import kit_digest
-from .journal import FAULTS, ungraded
+from .journal import ungraded
 from .judge import Judge
 from .reading import Unreadable
 from .rubric import select
+from .student import FAULTS
 from .submissions import File, Submission
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,19 +12,17 @@ import functools
 import math
 import threading
 import time
-from collections.abc import Iterator
 from datetime import datetime, timezone
 
 import torch
 
 from . import gpu, sandbox
-from .definitions import DEFINITIONS
+from .definitions import DEFINITIONS, Source
 from .fingerprint import kit_digest, task_digests, versions
-from .journal import FAULTS
 from .reading import Unreadable
-from .rubric import Task, load_rubric, select
+from .rubric import Limits, Task, load_rubric, select
 from .runner import Check, CheckFault, Outcome, checks_of, rule_and_hint, run_check
-from .student import Experiment, JudgeFault, Student
+from .student import FAULTS, Experiment, JudgeFault, Student
 from .submissions import Submission
 from .wall import Child, Zygote
 
@@ -104,50 +102,64 @@ class Judge:
         wanted = {task.id for task in self.tasks}
         needed = wanted | {earlier for task in self.tasks for earlier in (*task.builds_on, *task.layout)}
         marks: dict[str, dict] = {}
-        for task in load_rubric().values():
-            if task.id in needed:
-                failed = {id: marks[id] for id in task.builds_on if marks[id]["score"] != marks[id]["max_score"]}
-                wrong_layout = any(_failed_in(marks[id], name) for id, name in task.layout.items())
-                hollow = any(marks[id]["score"] is not None and marks[id]["score"] < marks[id]["max_score"] / 4 for id in task.layout)
-                try:
+        with _Children(self, zygote, sources) as children:
+            for task in load_rubric().values():
+                if task.id in needed:
                     handed_in = experiment if task.experiment else Experiment()
-                    marks[task.id] = self._mark(task, sources, zygote, failed, wrong_layout, notes, handed_in)
-                    if hollow and marks[task.id].get("left_out"):
-                        notes.append(f"{task.id} is ungraded: too little of what it runs was built; read the code by hand")
-                        marks[task.id] = _ungraded(task, "too little of what it runs was built")
-                except CheckFault as fault:
-                    notes.append(f"{task.id} is ungraded, by a fault of the kit, not of the submission")
-                    marks[task.id] = _ungraded(task, str(fault))
+                    marks[task.id] = self._marked_task(task, children, marks, notes, handed_in)
         return {id: mark for id, mark in marks.items() if id in wanted}
 
-    def _mark(self, task: Task, sources, zygote: Zygote, failed: dict, wrong_layout: bool, notes: list[str],
+    def _marked_task(self, task: Task, children: _Children, marks: dict[str, dict], notes: list[str], experiment: Experiment) -> dict:
+        """One task's marks; ungraded where the kit is at fault, or where too little was built to be run."""
+        failed = {id: marks[id] for id in task.builds_on if marks[id]["score"] != marks[id]["max_score"]}
+        wrong_layout = any(_failed_in(marks[id], name) for id, name in task.layout.items())
+        hollow = any(marks[id]["score"] is not None and marks[id]["score"] < marks[id]["max_score"] / 4 for id in task.layout)
+        try:
+            mark = self._mark(task, children, failed, wrong_layout, notes, experiment)
+        except CheckFault as fault:
+            notes.append(f"{task.id} is ungraded, by a fault of the kit, not of the submission")
+            return _ungraded(task, str(fault))
+        if hollow and mark.get("left_out"):
+            notes.append(f"{task.id} is ungraded: too little of what it runs was built; read the code by hand")
+            return _ungraded(task, "too little of what it runs was built")
+        return mark
+
+    def _mark(self, task: Task, children: _Children, failed: dict, wrong_layout: bool, notes: list[str],
               experiment: Experiment = Experiment()) -> dict:
-        """One task's marks; where earlier tasks failed, what this one loses by them is given back."""
+        """One task's marks. Checks that fail are tried once more in a process of their own.
+
+        Where earlier tasks failed, the second time the reference stands in for them, so that a slip costs where it was made.
+        """
+
+        def outcomes(checks: list[Check], child: Child, notes: list[str]) -> list[Outcome]:
+            found = self._outcomes(checks, child, notes, experiment)
+            return [_excused(outcome, task) for outcome in found] if wrong_layout else found
+
         checks = self.checks[task.id]
         # code that never ends in an earlier task would only use up this one's time as well
         if any(mark.get("late") for mark in failed.values()):
-            own, late = [Outcome(check, False, rule_and_hint(check), hint=check.hint) for check in checks], False
+            child, is_first, late = None, False, False
+            own = [Outcome(check, False, rule_and_hint(check), hint=check.hint) for check in checks]
         else:
-            own, late = self._outcomes(task, checks, sources, _stand_ins(()), zygote, notes, experiment)
-        if wrong_layout:
-            own = [_excused(outcome, task) for outcome in own]
+            child, is_first = children.going_on(task)
+            own, late = outcomes(checks, child, notes), child.late
         lost = [outcome.check for outcome in own if outcome.passed is not True]
-        names = [name for id in failed for name in load_rubric()[id].names]
-        if not (failed and lost):
-            diagnoses = [] if late else self._diagnoses(task, own, sources, _stand_ins(()), zygote)
-            return {**_marked(task, own, notes), "late": late, "diagnoses": diagnoses}
-        again, _ = self._outcomes(task, lost, sources, _stand_ins(tuple(names)), zygote, [], experiment)
-        if wrong_layout:
-            again = [_excused(outcome, task) for outcome in again]
-        merged = _merged(own, again)
-        helped = any(new.passed and not old.passed for new, old in zip(merged, own))
+        if not lost:
+            return {**_marked(task, own, notes), "late": late, "diagnoses": []}
+        names = tuple(name for id in failed for name in load_rubric()[id].names)
+        merged, helped = own, False
+        if failed or not late and not is_first:
+            child = children.fresh(task, names)
+            merged = _merged(own, outcomes(lost, child, []))
+            helped = bool(failed) and any(new.passed and not old.passed for new, old in zip(merged, own))
         if helped:
             slip = f"the slip in {', '.join(failed)} costs only there"
             notes.append(f"{task.id} was marked with the reference's {', '.join(names)}: {slip}")
-        diagnoses = [] if late else self._diagnoses(task, merged, sources, _stand_ins(tuple(names)), zygote)
+        diagnoses = [] if late else self._diagnoses(task, merged, child)
+        children.end()
         return {**_marked(task, merged, notes), "late": late, "carried_forward": helped, "diagnoses": diagnoses}
 
-    def _diagnoses(self, task: Task, outcomes: list[Outcome], sources, stand_ins: dict, zygote: Zygote) -> list[dict]:
+    def _diagnoses(self, task: Task, outcomes: list[Outcome], child: Child) -> list[dict]:
         """The misconceptions whose numbers the submission reproduces where a check failed; they cost and give nothing."""
         from solutions.diagnosis import diagnose  # behind the wall's instructor side
 
@@ -155,31 +167,18 @@ class Judge:
         if task.experiment or not slips:
             return []
         try:
-            with self._child(task, sources, stand_ins, zygote) as child:
-                found = diagnose(task.id, Student(child, SEED))
+            child.next_task(task.limits)
+            found = diagnose(task.id, Student(child, SEED))
         except Exception:  # whatever it is, the marks stand; what is wrong with the judge shows in the next task
             return []
         return [{"task": wrong.task, "name": wrong.name, "title": wrong.title, "hint": wrong.hint} for wrong in found]
 
-    def _outcomes(self, task: Task, checks: list[Check], sources, stand_ins: dict, zygote: Zygote, notes: list[str],
-                  experiment: Experiment):
-        """Run checks on one child; their outcomes, and whether an answer came too late."""
-        with self._child(task, sources, stand_ins, zygote) as child:
-            try:
-                return [self._run(check, child, notes, experiment) for check in checks], child.late
-            finally:
-                notes += child.notes
-
-    @contextlib.contextmanager
-    def _child(self, task: Task, sources, stand_ins: dict, zygote: Zygote) -> Iterator[Child]:
-        """A child for one task, ended afterwards; on the GPU it waits for a place and gets its share of the memory."""
-        gpu_share = gpu.share(task.limits, self.gpu_mb) if self.gpu_mb else None
-        with self.places:
-            child = Child(zygote, sources, stand_ins, task.limits, self.device, gpu_share)
-            try:
-                yield child
-            finally:
-                child.close()
+    def _outcomes(self, checks: list[Check], child: Child, notes: list[str], experiment: Experiment) -> list[Outcome]:
+        """Run checks on a child."""
+        try:
+            return [self._run(check, child, notes, experiment) for check in checks]
+        finally:
+            notes += child.notes
 
     def _run(self, check: Check, child: Child, notes: list[str], experiment: Experiment) -> Outcome:
         started = time.monotonic()
@@ -200,6 +199,60 @@ class Judge:
             if self.zygote is broken and not self.closed:  # another thread may have been here first
                 broken.close()
                 self.zygote = Zygote(self.rungs)
+
+
+class _Children:
+    """The processes of one submission, one at a time; use it in a `with` block.
+
+    One serves task after task as long as every check passes: to fork, to load the definitions and to compute for the first
+    time costs more than most checks do. What a task leaves behind can only cost a check, which is then tried in a fresh one.
+    """
+
+    def __init__(self, judge: Judge, zygote: Zygote, sources: list[Source]):
+        self.judge, self.zygote, self.sources = judge, zygote, sources
+        self.child: Child | None = None
+
+    def __enter__(self) -> _Children:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.end()
+
+    def going_on(self, task: Task) -> tuple[Child, bool]:
+        """The child that served the task before, or a fresh one; and whether it is fresh."""
+        if self.child is None or not _share_a_process(self.child.limits, task.limits):
+            return self.fresh(task), True
+        self.child.next_task(task.limits)
+        return self.child, False
+
+    def fresh(self, task: Task, stand_ins: tuple[str, ...] = ()) -> Child:
+        """A child that has served nothing, with the reference's definitions of these names; the last one has ended."""
+        self.end()
+        judge = self.judge
+        gpu_share = gpu.share(task.limits, judge.gpu_mb) if judge.gpu_mb else None
+        judge.places.__enter__()  # on the GPU it waits for a place
+        try:
+            cpu_seconds = sum(other.limits.cpu_seconds for other in load_rubric().values())
+            self.child = Child(self.zygote, self.sources, _stand_ins(stand_ins), task.limits, cpu_seconds, judge.device, gpu_share)
+        except BaseException:
+            judge.places.__exit__(None, None, None)
+            raise
+        return self.child
+
+    def end(self) -> None:
+        """End the child, if there is one."""
+        if self.child is None:
+            return
+        child, self.child = self.child, None
+        try:
+            child.close()
+        finally:
+            self.judge.places.__exit__(None, None, None)
+
+
+def _share_a_process(one: Limits, other: Limits) -> bool:
+    """Whether all that is set when a process begins is the same."""
+    return all(getattr(one, name) == getattr(other, name) for name in ("memory_mb", "file_mb", "gpu_memory_mb"))
 
 
 def _holds_for_the_reference(check: Check) -> bool:

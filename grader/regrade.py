@@ -19,8 +19,9 @@ from .course import GRADEBOOK, JOURNAL, booked, into_gradebook, open_course, rep
 from .durable import CourseError, alone_in, check_database, whole
 from .executors import grade_all
 from .handover import Handin, handed_in
-from .journal import FAULTS, Journal, is_settled, merged, set_aside, stale_tasks, standing_of, submission_key, ungraded
+from .journal import Journal, is_settled, merged, set_aside, stale_tasks, standing_of, submission_key, ungraded
 from .rubric import assignment, load_rubric
+from .student import FAULTS
 
 
 def regrade(

@@ -40,7 +40,7 @@ class Servant:
     for whatever the submission does wrong.
     """
 
-    OPERATIONS = ("make", "call", "vjp", "load", "load_file", "mode", "attribute", "build", "run", "state", "saved")
+    OPERATIONS = ("make", "call", "vjp", "load", "load_file", "mode", "attribute", "build", "run", "state", "saved", "forget")
 
     def __init__(self, namespace: dict, device: str = "cpu", missing: dict[str, str] | None = None):
         self.namespace = namespace
@@ -166,6 +166,11 @@ class Servant:
         """The values in a checkpoint that the submission wrote to a `Scratch` path; nothing pickled but tensors is accepted."""
         with student_code(0):
             return {"values": _send(torch.load(self.objects[handle].path, map_location="cpu", weights_only=True))}
+
+    def forget(self) -> dict:
+        """Let go of everything that was made or built."""
+        self.objects.clear()
+        return {}
 
     def _keep(self, thing: object) -> int:
         handle = next(self.handles)

@@ -14,9 +14,10 @@ from .expect import Mismatch
 from .servant import Servant, StudentError
 
 __all__ = [
-    "Experiment", "Gradients", "Instrument", "JudgeFault", "NoAnswer", "NotJudged", "State", "Student", "StudentError",
+    "FAULTS", "Experiment", "Gradients", "Instrument", "JudgeFault", "NoAnswer", "NotJudged", "State", "Student", "StudentError",
     "StudentModule",
 ]
+FAULTS = ("The judge failed", "ungraded, by a fault of the judge")  # how notes on the judge's own faults begin
 
 
 class NotJudged(Exception):

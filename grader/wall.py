@@ -124,22 +124,35 @@ def _plain_environment() -> dict[str, str]:
 
 
 class Child:
-    """One task of one submission, on the other side: a transport for `Student`.
+    """One submission on the other side, task after task: a transport for `Student`.
 
-    It forks anew when the last process died, as long as the task's time is not used up.
+    It forks anew when the last process died, as long as the task's time is not used up. `cpu_seconds` is what a process may
+    use in all, the limits are those of the first task.
     """
 
-    def __init__(self, zygote: Zygote, sources: list[Source], stand_ins: dict, limits: Limits, device: str, gpu_share: float | None = None):
+    def __init__(self, zygote: Zygote, sources: list[Source], stand_ins: dict, limits: Limits, cpu_seconds: int, device: str,
+                 gpu_share: float | None = None):
         self.zygote = zygote
-        self.limits = limits
-        self.config = {"limits": {**asdict(limits), "device": device, "gpu_share": gpu_share}}
+        self.config = {"limits": {**asdict(limits), "cpu_seconds": cpu_seconds, "device": device, "gpu_share": gpu_share}}
         self.work = {"sources": [asdict(source) for source in sources], "stand_ins": stand_ins}
         self.connection: socket.socket | None = None
         self.process: dict = {}
-        self.notes: list[str] = []
         self.waited = 0.0  # seconds without a core, so far as asked; on a crowded machine they are no fault of the submission
         self.waited_before = 0.0  # of them, those of processes that have ended
-        self.deadline = wire.Deadline(time.monotonic() + limits.wall_seconds, self._ask_waited)
+        self._begin(limits)
+
+    def next_task(self, limits: Limits) -> None:
+        """Serve another task with a time of its own; what was made for the one before is gone."""
+        self._begin(limits)
+        if self.connection is not None:
+            with contextlib.suppress(NoAnswer):  # then the next question meets a new process
+                self.answer("forget", {})
+
+    def _begin(self, limits: Limits) -> None:
+        before = self._ask_waited()
+        self.limits = limits
+        self.notes: list[str] = []
+        self.deadline = wire.Deadline(time.monotonic() + limits.wall_seconds, lambda: self._ask_waited() - before)
         self.late = False
 
     def answer(self, operation: str, fields: dict) -> dict:
@@ -251,7 +264,7 @@ def _reason(reason: str, code: int, limits: Limits) -> str:
     if not reason.startswith("the connection closed"):
         return reason
     if code == -signal.SIGXCPU:
-        return f"the process was ended after {limits.cpu_seconds} s of CPU time: an endless loop?"
+        return "the process was ended, its CPU time used up: an endless loop?"
     if code in (0, -signal.SIGKILL):
         return "the process ended itself, closed its connection, or ran out of CPU time or memory"
     return f"the process was ended by {signal.Signals(-code).name}" if code < 0 else f"the process ended itself with {code}"

@@ -1,4 +1,4 @@
-"""The warm process: imports torch once, then forks one sandboxed child for each submission and task.
+"""The warm process: imports torch once, then forks the sandboxed children that submissions live in.
 
 Started by the judge as `python -m grader.zygote FD RUNGS`. It holds no check and no solution, uses
 one thread and never touches CUDA. Requests on the control socket: {"fork": {"limits"}} with the
@@ -168,6 +168,8 @@ def serve(connection: socket.socket, config: dict) -> None:
     while True:
         request = wire.receive(connection)
         try:
+            if request["operation"] == "forget":
+                torch.backends.mkldnn.set_flags(False)  # as it was found
             reply = {"value": servant.answer(request["operation"], request["fields"])}
         except StudentError as error:
             reply = {"error": [error.type, error.message, error.where]}

@@ -12,7 +12,6 @@ from grader import gpu, zygote
 from grader import judge as judge_module
 from grader.judge import Judge
 from grader.rubric import load_rubric
-from grader.student import Experiment
 
 TASK = load_rubric()["1.1"]
 SMALL = replace(TASK, limits=replace(TASK.limits, gpu_memory_mb=1400))
@@ -37,8 +36,6 @@ def test_no_more_children_at_a_time_than_there_are_places(monkeypatch):
     pair, lock, there, shares = threading.Barrier(2, timeout=60), threading.Lock(), [], []
 
     class Child:
-        notes, late = [], False
-
         def __init__(self, *arguments):
             shares.append(arguments[-1])
             with lock:
@@ -52,10 +49,16 @@ def test_no_more_children_at_a_time_than_there_are_places(monkeypatch):
 
     monkeypatch.setattr(judge_module, "Child", Child)
     judge = Judge(insecure=True, device="cuda")
+
+    def submission():
+        with judge_module._Children(judge, None, []) as children:
+            children.fresh(SMALL)
+            children.fresh(SMALL)  # the first one's place is free again by then
+
     with ThreadPoolExecutor(4) as pool:
-        done = [pool.submit(judge._outcomes, SMALL, [], [], {}, None, [], Experiment()) for _ in range(4)]
-        assert [future.result() for future in done] == [([], False)] * 4
-    assert shares == [pytest.approx(0.1)] * 4
+        for future in [pool.submit(submission) for _ in range(4)]:
+            future.result()
+    assert not there and shares == [pytest.approx(0.1)] * 8
 
 
 def test_a_child_is_held_to_its_share_before_any_line_of_the_submission(monkeypatch):

@@ -12,6 +12,7 @@ from grader import judge as judge_module
 from grader import rubric, sandbox
 from grader.judge import Judge
 from grader.rubric import load_rubric
+from grader.student import StudentError
 from grader.submissions import find_submissions
 from solutions.reference import reference_source
 from tests.helpers import ROOT, TRAINED, failed, module, replaced, scores
@@ -90,6 +91,40 @@ def test_printing_and_warning_costs_nothing(judge):
 def test_training_at_the_top_level_does_not_run(judge):
     text = reference_source() + "\nmodel = UNet()\nwhile True:\n    model = UNet()\nimport time; time.sleep(1000)\n"
     assert scores(judge.grade(module(text))) == FULL
+
+
+def test_what_a_task_leaves_behind_costs_the_next_one_nothing(judge):
+    """The decoder fails where the encoder ran before; 1.1 uses no decoder, 1.2 no encoder, the network both."""
+    spoilt = replaced(
+        ("        features = self.double_conv(x)", "        EncoderBlock.used = True\n        features = self.double_conv(x)"),
+        ("        x = self.up(x)", "        assert not hasattr(EncoderBlock, 'used'), 'the encoder was here'\n        x = self.up(x)"),
+    )
+    result = judge.grade(module(spoilt))
+    assert {**scores(result), "1.4": 0} == {**FULL, "1.4": 0} and scores(result)["1.4"] < 30
+    assert any("the encoder was here" in message for message in failed(result, "1.4").values())
+
+
+def test_a_right_submission_lives_in_one_process_and_a_wrong_task_ends_it(judge, monkeypatch):
+    served = []
+    fresh = judge_module._Children.fresh
+    monkeypatch.setattr(judge_module._Children, "fresh", lambda self, task, *names: served.append(task.id) or fresh(self, task, *names))
+    judge.grade(module(reference_source()))
+    assert served == ["1.1"]
+    served.clear()
+    judge.grade(module(replaced(('if upsampling == "transpose":', 'if upsampling == "transposed":'))))
+    assert served == ["1.1", "1.2", "1.3", "1.3", "1.4", "1.4"], "1.2 from scratch, 1.3 and 1.4 with the reference's decoder as well"
+
+
+def test_a_new_task_finds_its_time_whole_and_nothing_made_before(judge):
+    with judge_module._Children(judge, judge.zygote, module("class Block(torch.nn.Identity): pass").sources()) as children:
+        task = load_rubric()["1.1"]
+        child, is_first = children.going_on(task)
+        made = child.answer("make", {"name": "Block", "args": [], "kwargs": {}, "device": None, "dtype": None, "seed": 0})["handle"]
+        child.deadline.at = child.late = 0.0
+        again, is_first_again = children.going_on(task)
+        assert again is child and (is_first, is_first_again) == (True, False)
+        with pytest.raises(StudentError, match="KeyError"):
+            child.answer("mode", {"handle": made, "training": True})
 
 
 def test_a_slip_is_carried_forward_and_said(judge):
