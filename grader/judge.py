@@ -156,7 +156,8 @@ class Judge:
             slip = f"the slip in {', '.join(failed)} costs only there"
             notes.append(f"{task.id} was marked with the reference's {', '.join(names)}: {slip}")
         diagnoses = [] if late else self._diagnoses(task, merged, child)
-        children.end()
+        if names:
+            children.end()  # the reference is in it
         return {**_marked(task, merged, notes), "late": late, "carried_forward": helped, "diagnoses": diagnoses}
 
     def _diagnoses(self, task: Task, outcomes: list[Outcome], child: Child) -> list[dict]:

@@ -40,6 +40,7 @@ def main() -> None:
     torch.backends.mkldnn.set_flags(False)
     sys.path[:] = [path for path in sys.path if path not in ("", os.getcwd())]  # a folder that others may write
     sandbox.prepare(found)
+    sys.modules["rfc3987_syntax"] = None  # jsonschema takes it if it can: a second, for a grammar that nothing here parses by
     warm_up()
     gc.collect()
     gc.freeze()  # a collection in a child would write to, and so copy, every page that holds an object

@@ -104,7 +104,7 @@ def test_what_a_task_leaves_behind_costs_the_next_one_nothing(judge):
     assert any("the encoder was here" in message for message in failed(result, "1.4").values())
 
 
-def test_a_right_submission_lives_in_one_process_and_a_wrong_task_ends_it(judge, monkeypatch):
+def test_a_right_submission_lives_in_one_process_and_only_a_failure_takes_another(judge, monkeypatch):
     served = []
     fresh = judge_module._Children.fresh
     monkeypatch.setattr(judge_module._Children, "fresh", lambda self, task, *names: served.append(task.id) or fresh(self, task, *names))
@@ -112,7 +112,7 @@ def test_a_right_submission_lives_in_one_process_and_a_wrong_task_ends_it(judge,
     assert served == ["1.1"]
     served.clear()
     judge.grade(module(replaced(('if upsampling == "transpose":', 'if upsampling == "transposed":'))))
-    assert served == ["1.1", "1.2", "1.3", "1.3", "1.4", "1.4"], "1.2 from scratch, 1.3 and 1.4 with the reference's decoder as well"
+    assert served == ["1.1", "1.2", "1.3", "1.4", "1.4"], "1.2 from scratch; 1.3 and 1.4 with the reference's decoder, which stays there"
 
 
 def test_a_new_task_finds_its_time_whole_and_nothing_made_before(judge):
