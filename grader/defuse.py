@@ -108,7 +108,7 @@ class DefuseHtml(NbGraderPreprocessor):
     def _output(self, output: NotebookNode) -> NotebookNode:
         if "data" not in output:
             return output  # streams and errors: nbconvert escapes them
-        data = {kind: _text(value) for kind, value in output.data.items() if not kind.endswith("json")}
+        data = {kind: _joined(value) for kind, value in output.data.items() if not kind.endswith("json")}
         kept = {kind: data[kind] for kind in ("text/plain", "text/latex") if kind in data}
         kept.update((kind, value) for kind, value in data.items() if _is_picture(kind, value))
         if "text/latex" in kept:
@@ -146,5 +146,5 @@ def _as_typed(source: str) -> str:
     return f"{AS_TYPED}\n\n{fence}text\n{source}\n{fence}"
 
 
-def _text(value: object) -> str:
+def _joined(value: object) -> str:
     return value if isinstance(value, str) else "".join(map(str, value)) if isinstance(value, list) else ""

@@ -7,6 +7,7 @@ the same without a network, and tells nobody that it is read.
 from __future__ import annotations
 
 import base64
+import functools
 import html
 import mimetypes
 import re
@@ -20,6 +21,7 @@ from bleach.sanitizer import Cleaner
 from jinja2 import pass_context
 from latex2mathml.converter import convert_to_element
 from nbconvert.exporters import HTMLExporter
+from nbconvert.filters import Highlight2HTML
 from nbconvert.filters.markdown_mistune import InvalidNotebook, IPythonRenderer, MarkdownWithMath
 from nbgrader.api import Gradebook
 from nbgrader.preprocessors import GetGrades
@@ -167,9 +169,14 @@ class FeedbackExporter(HTMLExporter):
             css_sanitizer=CSSSanitizer(),
         )
 
+    def from_notebook_node(self, nb, resources=None, **keywords):
+        """A page of a notebook; HTMLExporter would parse it once more, for half of the time, to describe pictures as the template does."""
+        return super(HTMLExporter, self).from_notebook_node(nb, resources, **keywords)
+
     def default_filters(self):
         """nbconvert's filters, and those of the template."""
         yield from super().default_filters()
+        yield "highlight_code", _highlighted
         yield "mathml", lambda tex: mathml(tex.strip().strip("$"), "block")
         yield "text", lambda value: html.escape(CONTROL.sub("", str(value)))
         yield "harmless", self.cleaner.clean
@@ -181,6 +188,11 @@ class FeedbackExporter(HTMLExporter):
         folder = context.get("resources", {}).get("metadata", {}).get("path", "")
         renderer = _Renderer(folder, context.get("cell", {}).get("attachments", {}))
         return renderer.with_formulas(self.cleaner.clean(MarkdownWithMath(renderer=renderer).render(source)))
+
+
+@functools.lru_cache(maxsize=1000)  # most of a notebook's code is the same in every student's
+def _highlighted(code: str) -> str:
+    return Highlight2HTML(pygments_lexer="ipython3")(code)
 
 
 def _is_harmless(tag: str, name: str, value: str) -> bool:
