@@ -21,7 +21,7 @@ from markupsafe import Markup
 
 from . import class_statistics
 from .cards import CONTROL, task_title, templates
-from .class_statistics import items_of, parts_of, tasks_of, total
+from .class_statistics import items_of, parts_of, task_marks, tasks_of, total
 from .exports import by_student
 from .rubric import assignment, load_manual, load_rubric, notebooks
 
@@ -68,6 +68,7 @@ def write_class_page(report: dict, path: Path, title: str = "") -> Path:
         columns=1 + len(tasks) + sum(len(names) > 1 for _, names in parts_of(tasks)) + len(items_of(report)),
         points=_points(results),
         totals={id(result): total(result) for result in results},
+        marks={id(result): task_marks(result) for result in results},
         subtotals={id(result): _subtotals(result, tasks) for result in results},
         failed={id(result): list(_failed(result)) for result in results},
         feedback={id(result): _feedback(result["student"], path.parent) for result in results},
@@ -165,8 +166,7 @@ def _subtotals(result: dict, tasks: list[str]) -> dict[str, dict]:
     """A student's marks by part."""
     found = {}
     for part, names in parts_of(tasks):
-        marks = {name: result["tasks"][name] for name in names if name in result["tasks"]}
-        found[part] = total({"tasks": marks, "score": 0.0})
+        found[part] = total({"tasks": {name: mark for name, mark in task_marks(result).items() if name in names}})
     return found
 
 

@@ -41,13 +41,24 @@ def parts_of(tasks: list[str]) -> list[tuple[str, list[str]]]:
     return list(parts.items())
 
 
+def task_marks(result: dict) -> dict[str, dict]:
+    """The marks of a student that count, by task: the judge's, or what a person put in their place (`corrected`)."""
+    corrected = result.get("corrected", {})
+    return {task: {**outcome, **corrected.get(task, {})} for task, outcome in result["tasks"].items()}
+
+
 def total(result: dict) -> dict:
-    """What is known of a student's marks, the judge's and those given by hand: score, max_score, and the points still open."""
-    outcomes = [*result["tasks"].values(), *result.get("manual", {}).values()]
+    """What is known of a student's marks, the judge's and those given by hand: score, max_score, and the points still open.
+
+    A late penalty is taken off, as far as there are points, as nbgrader does it.
+    """
+    tasks = task_marks(result).values()
+    outcomes = [*tasks, *result.get("manual", {}).values()]
     known = [outcome["score"] for outcome in outcomes if outcome["score"] is not None]
     open_points = sum(outcome["max_score"] for outcome in outcomes if outcome["score"] is None)
-    # A mark of the judge's that is missing is no sum, even if a person could not find an answer.
-    score = round(sum(known), 2) if known and result["score"] is not None else None
+    # Where no task has a mark there is no sum, even if a person could not find an answer.
+    has_marks = any(outcome["score"] is not None for outcome in tasks)
+    score = round(max(0.0, sum(known) - result.get("late_penalty", 0.0)), 2) if has_marks else None
     return {"score": score, "max_score": sum(outcome["max_score"] for outcome in outcomes), "open": open_points}
 
 

@@ -89,7 +89,7 @@ def _grade(api: NbGraderAPI, course: Path, collected: list[Handin], how: tuple, 
     for handin in collected:
         say(f"gradebook and feedback: {handin.student}")
         results[handin.student]["notes"] = into_gradebook(api, course, handin, results[handin.student])
-        results[handin.student]["manual"] = manual_marks(api, handin.student)
+        results[handin.student] |= marks_by_hand(api, results[handin.student])
     return [results[handin.student] for handin in collected]
 
 
@@ -397,6 +397,25 @@ def _is_marked(api: NbGraderAPI, marked: Path, handin: Handin, result: dict) -> 
             return False
 
 
+def marks_by_hand(api: NbGraderAPI, result: dict) -> dict:
+    """What persons and nbgrader's late policy made of a student's marks.
+
+    `manual`: what a person marks, by item. `corrected`: by task the mark that a person put in the place of the judge's, None
+    where the judge's has changed since and a person has to look again. `late_penalty`: points taken off.
+    """
+    found = {"manual": manual_marks(api, result["student"]), "corrected": {}, "late_penalty": 0.0}
+    with Gradebook(api.coursedir.db_url, api.coursedir.course_id) as gradebook, contextlib.suppress(MissingEntry):
+        submission = gradebook.find_submission(assignment(), result["student"])
+        found["late_penalty"] = float(submission.late_submission_penalty or 0.0)
+        tasks = {f"check_{task.replace('.', '_')}": task for task in result["tasks"]}
+        for grade in (grade for notebook in submission.notebooks for grade in notebook.grades):
+            task = tasks.get(grade.name)
+            if task and (grade.manual_score is not None or grade.extra_credit) and grade.max_score:
+                points = result["tasks"][task]["max_score"] / grade.max_score  # a course may count other points
+                found["corrected"][task] = {"score": None if grade.needs_manual_grade else round(grade.score * points, 2)}
+    return found
+
+
 def manual_marks(api: NbGraderAPI, student: str) -> dict[str, dict]:
     """What a person marks, by item: "to mark", "marked", or "no response" (0 points, as nbgrader gives them)."""
     marks = {}
@@ -434,7 +453,7 @@ def report_of(api: NbGraderAPI, course: Path, handins: list[Handin], isolation: 
         result = journal.get(handin.key) or ungraded(handin.student, handin.problem or "It was not judged yet; run the class again.")
         result |= {"student": handin.student, "path": str(handin.submission.path), **origins.get(handin.student, {})}
         result["notes"] = _all_notes(course, handin, result)
-        results.append({**result, "manual": manual_marks(api, handin.student)})
+        results.append({**result, **marks_by_hand(api, result)})
     return {"isolation": earlier["isolation"], "passed_over": earlier["passed_over"], "submissions": results}
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .cards import CONTROL, number, said
-from .class_statistics import items_of, tasks_of, total
+from .class_statistics import items_of, task_marks, tasks_of, total
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run =HYPERLINK(...) out of a student's file name
 LONGEST = 30_000  # characters of a cell; Excel cuts at 32,767
@@ -48,11 +48,12 @@ def by_student(report: dict) -> list[dict]:
 def write_grades(report: dict, path: Path) -> Path:
     """Write one row a student.
 
-    `score` is what the judge gave; `total` is that with the marks given by hand, once nothing is left to mark.
+    `score` and the tasks' columns are what the judge gave. `total` is that with the marks given by hand, with those that a person
+    put in the place of the judge's (`corrected`), and without `late_penalty`, once nothing is left to mark.
     """
     tasks, items = tasks_of(report), items_of(report)
     marks = [f"{name} {part}" for name in (*tasks, *items) for part in ("score", "status")]
-    sums = ["total", "total_max", "left_to_mark"]
+    sums = ["total", "total_max", "left_to_mark", "corrected", "late_penalty"]
     header = ["student", "status", "score", "max_score", *marks, *sums, "carried_forward", "notes", "path"]
     return write_csv(path, header, (_grades(result, tasks, items) for result in by_student(report)))
 
@@ -65,7 +66,9 @@ def _grades(result: dict, tasks: list[str], items: list[str]) -> list:
     carried = " ".join(task for task in tasks if result["tasks"].get(task, {}).get("carried_forward"))
     sums = total(result)
     row = [result["student"], result["status"], field(result["score"]), result["max_score"], *marks]
-    row += ["" if sums["open"] else field(sums["score"]), sums["max_score"], number(sums["open"]), carried]
+    row += ["" if sums["open"] else field(sums["score"]), sums["max_score"], number(sums["open"])]
+    corrected = [f"{task}: {number(task_marks(result)[task]['score'])}" for task in tasks if task in result.get("corrected", {})]
+    row += ["; ".join(corrected), number(result.get("late_penalty", 0.0)), carried]
     return [*row, " | ".join(result["notes"]), result["path"]]
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .cards import number
-from .class_statistics import total
+from .class_statistics import task_marks, total
 from .durable import whole
 from .exports import by_student, cell
 from .rubric import assignment
@@ -79,7 +79,8 @@ def write(merged: Merged, path: Path, exported: Path | None = None) -> list[str]
 def mark_of(result: dict) -> tuple[float | None, str]:
     """A student's mark and its status; no mark as long as any of it is open."""
     sums = total(result)
-    if result["status"] != "graded" or sums["score"] is None:
+    unjudged = any(mark["score"] is None for mark in task_marks(result).values())
+    if sums["score"] is None or unjudged and result["status"] != "graded":
         return None, result["status"] if result["status"] != "graded" else "ungraded"
     if sums["open"]:
         return None, f"{number(sums['open'])} points to mark by hand"

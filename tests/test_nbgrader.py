@@ -28,6 +28,7 @@ from grader import demo, journal
 from grader.defuse import REMOTE_PICTURE
 from grader.handover import hand_over, names_defined, submission_in, submitted
 from grader.journal import Journal
+from grader.platforms import mark_of
 from grader.repair import match, repair
 from grader.rubric import load_manual, load_rubric, notebooks
 from solutions.reference import reference, reference_source
@@ -519,9 +520,13 @@ def test_a_rerun_takes_the_journal_and_keeps_marks_given_by_hand(graded, monkeyp
     assert grades(graded.course, "perfect")["check_1_1"] == (load_rubric()["1.1"].points, 3.5, False)
     assert {(mark["status"], mark["score"]) for mark in result["manual"].values()} == {("marked", 7)}
     rows = list(csv.DictReader((graded.course / "grades.csv").open()))
-    assert float(rows[0]["total"]) == result["score"] + 7 * len(load_manual()) and rows[0]["left_to_mark"] == "0"
+    total = result["score"] - load_rubric()["1.1"].points + 3.5 + 7 * len(load_manual())
+    assert float(rows[0]["total"]) == total and (rows[0]["left_to_mark"], rows[0]["corrected"]) == ("0", "1.1: 3.5")
+    assert float(rows[0]["1.1 score"]) == load_rubric()["1.1"].points, "the judge's stays beside it"
+    assert mark_of(result) == (total, "graded")
+    assert "marked by a person; the judge: 20" in (graded.course / "class.html").read_text()
     theirs = {row["student_id"]: row for row in csv.DictReader((graded.course / "nbgrader_grades.csv").open())}
-    assert float(theirs["perfect"]["score"]) == float(rows[0]["total"]) - load_rubric()["1.1"].points + 3.5
+    assert float(theirs["perfect"]["score"]) == total
     assert "Not final." not in feedback(graded.course, "perfect", THREE)
 
 

@@ -47,6 +47,17 @@ def canvas_file(tmp_path):
     return path
 
 
+def test_what_a_person_put_in_the_place_of_the_judges_marks_counts():
+    mark = platforms.mark_of
+    assert mark({**student("ann", 12.0), "corrected": {"1.1": {"score": 15.5}}}) == (15.5, "graded")
+    assert mark({**student("ann", None), "corrected": {"1.1": {"score": 15.5}}}) == (15.5, "graded"), "the judge could not, a person did"
+    assert mark({**student("ann", 12.0), "corrected": {"1.1": {"score": None}}}) == (None, "ungraded"), "to be looked at again"
+    assert mark({**student("ann", 12.0), "late_penalty": 2.5}) == (9.5, "graded")
+    assert mark({**student("ann", 12.0), "late_penalty": 40.0}) == (0.0, "graded")
+    open_report = {"status": "to mark", "score": None, "max_score": 10.0}
+    assert mark({**student("ann", None, manual=open_report), "corrected": {"1.1": {"score": 3.0}}}) == (None, "10 points to mark by hand")
+
+
 def test_canvas_gets_marks_by_number_login_and_name(canvas_file):
     merged = platforms.canvas(report(student("x", 17.5, "501"), student("ghopper", 12.0), student("emmynoether", 8.0)), canvas_file)
     rows = {row["Student"]: row for row in table(merged.text)}
