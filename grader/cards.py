@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader
 
 from .rubric import load_rubric
-from .text import CONTROL
+from .text import visible
 
 MARKS = {True: "✓ passed", False: "✗ failed", None: "? not judged"}
 # Shown in place of HTML's and markdown's active characters where a text cannot be escaped: nbgrader shows one
@@ -122,7 +122,7 @@ def said(check: dict) -> str:
 
 def plain(text: str, limit: int = 600) -> str:
     """Return a text on one line, without control characters, markup replaced by look-alikes, at most `limit` long."""
-    line = " ".join(CONTROL.sub("", str(text)).translate(LOOKALIKES).split())
+    line = " ".join(visible(text).translate(LOOKALIKES).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
@@ -174,9 +174,9 @@ templates = Environment(
     lstrip_blocks=True,
 )
 templates.filters["mark"] = number
-templates.filters["clean"] = lambda text: CONTROL.sub("", str(text))
+templates.filters["clean"] = visible
 templates.filters["said"] = said
-templates.globals.update(marks=MARKS, id=id)
+templates.globals.update(id=id)
 
 # The card's styles stand on its elements: formgrader, feedback and JupyterLab bring sheets with no room for ours.
 CARD = templates.get_template("card.html")

@@ -20,10 +20,11 @@ import numpy as np
 from markupsafe import Markup
 
 from . import class_statistics
-from .cards import CONTROL, task_title, templates
+from .cards import task_title, templates
 from .class_statistics import items_of, parts_of, task_marks, tasks_of, total
 from .exports import by_student
 from .rubric import assignment, load_manual, load_rubric, notebooks
+from .text import visible
 
 SCRIPT = Path(__file__).parent / "templates" / "class.js"
 MANY = 15  # students who need a person, from which on they are grouped by what is the matter
@@ -56,7 +57,7 @@ def write_class_page(report: dict, path: Path, title: str = "") -> Path:
         checks=checks,
         odd_checks=[(check, why) for check in checks if (why := oddity(check))],
         most_odd=MOST_ODD,
-        hardest=sorted((c for c in checks if c["judged"]), key=lambda c: c["passed"] / c["judged"])[:HARDEST],
+        hardest=sorted((c for c in checks if c["passed"] < c["judged"]), key=lambda c: c["passed"] / c["judged"])[:HARDEST],
         map=check_map(results, checks),
         misconceptions=class_statistics.misconceptions(report),
         similar=report.get("similar"),
@@ -211,5 +212,5 @@ def _versions(versions: dict) -> str:
 def _counted(values: Counter) -> str:
     """The values; with their numbers where there are several."""
     if len(values) == 1:
-        return CONTROL.sub("", next(iter(values)))
+        return visible(next(iter(values)))
     return "; ".join(f"{value} ({number} hand-ins)" for value, number in values.most_common())

@@ -124,7 +124,7 @@ def make_class(handins: Path, course: Path) -> list[Path]:
         if student.zipped:
             pack(name, folder, handins)
         else:
-            shutil.copytree(folder, handins / name)
+            shutil.copytree(folder, handins / name, dirs_exist_ok=True)
     shutil.rmtree(work)
     return sorted(handins.iterdir())
 

@@ -7,13 +7,17 @@ ours begins as a formula does. Files that a learning platform exported keep ever
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from .cards import CONTROL, number, said
+from .cards import number, said
 from .class_statistics import items_of, task_marks, tasks_of, total
+from .text import visible
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run =HYPERLINK(...) out of a student's file name
+# A spreadsheet would run =HYPERLINK(...) out of a student's file name: at the start of a cell, and after what some take for
+# the end of one.
+FORMULA = re.compile(r"(^|[;\t])(?=\s*[=+\-@\t＝＋－＠])")
 LONGEST = 30_000  # characters of a cell; Excel cuts at 32,767
 
 
@@ -28,8 +32,8 @@ def write_csv(path: Path, header: list[str], rows: Iterable[list]) -> Path:
 
 def cell(value: object) -> str:
     """A value as the text of a cell: on one line, without control characters, no formula; None is empty."""
-    text = "" if value is None else CONTROL.sub("", str(value)).replace("\n", " ")[:LONGEST]
-    return "'" + text if text.startswith(FORMULA) else text
+    text = "" if value is None else " ".join(visible(value).split("\n"))[:LONGEST]
+    return FORMULA.sub(r"\1'", text)
 
 
 def field(score: float | None) -> str:

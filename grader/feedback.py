@@ -28,10 +28,11 @@ from nbgrader.preprocessors import GetGrades
 from nbgrader.utils import is_grade, is_solution
 from traitlets.config import Config
 
-from .cards import CONTROL, number
+from .cards import number
 from .defuse import PICTURES, DefuseHtml
 from .handover import released_path
 from .rubric import load_manual, load_rubric
+from .text import visible
 
 TEMPLATES = Path(__file__).with_name("templates")
 PICTURE_MB = 8  # a picture that came along goes into the page up to this size
@@ -114,7 +115,7 @@ def _part(notebook, here: str) -> dict:
         "page": page,
         "score": "–" if grades and all(map(_unmarked, grades)) else number(notebook.score),
         "points": number(notebook.max_score),
-        "open": sum(grade.max_score for grade in grades if grade.needs_manual_grade),
+        "open": sum(grade.max_score for grade in grades if _unmarked(grade)),
         "rows": [
             {
                 "title": titles.get(grade.name, grade.name),
@@ -178,7 +179,7 @@ class FeedbackExporter(HTMLExporter):
         yield from super().default_filters()
         yield "highlight_code", _highlighted
         yield "mathml", lambda tex: mathml(tex.strip().strip("$"), "block")
-        yield "text", lambda value: html.escape(CONTROL.sub("", str(value)))
+        yield "text", lambda value: html.escape(visible(value))
         yield "harmless", self.cleaner.clean
         yield "mark", number
 
@@ -261,6 +262,6 @@ def mathml(tex: str, display: str) -> str:
     except Exception:  # whatever the converter makes of what was typed
         return f"<code>{html.escape(tex)}</code>"
     for node in root.iter():  # texts hold entities, and tostring escapes them
-        node.text = CONTROL.sub("", html.unescape(node.text)) if node.text else node.text
-        node.attrib = {name: CONTROL.sub("", value) for name, value in node.attrib.items() if not UNSAFE.fullmatch(name)}
+        node.text = visible(html.unescape(node.text)) if node.text else node.text
+        node.attrib = {name: visible(value) for name, value in node.attrib.items() if not UNSAFE.fullmatch(name)}
     return tostring(root, encoding="unicode")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import math
 import shlex
 import shutil
 import sys
@@ -18,10 +18,11 @@ import zipfile
 from pathlib import Path
 
 from .cards import explained, number, rows_of, task_title
+from .durable import whole
 from .handover import Handin, hand_over, submission_in, submitted, without_folder
 from .journal import set_aside, ungraded
 from .release import repository_files
-from .rubric import load_manual, select
+from .rubric import load_manual, load_rubric, select
 from .submissions import Submission, find_submissions
 from .text import visible
 
@@ -53,8 +54,7 @@ def write_zip(out: Path, only: list[str] | None = None, hidden: str = "after_pub
         raise ValueError(f"hidden checks are shown {', '.join(WHEN)}; not {hidden!r}")
     options = ["--hidden", hidden, *(["--only", ",".join(only)] if only else [])]
     filled = {"@OPTIONS@": shlex.join(options), "@TORCH_INDEX@": shlex.quote(torch_index)}
-    part = out.with_name(f"{out.name}.part")
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+    with whole(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in ("setup.sh", "run_autograder"):
             text = (TEMPLATES / name).read_text(encoding="utf-8")
             for mark, value in filled.items():
@@ -63,7 +63,6 @@ def write_zip(out: Path, only: list[str] | None = None, hidden: str = "after_pub
         for path in repository_files(root):
             if path.split("/")[0] not in LEFT_OUT:
                 _add(archive, f"kit/{path}", (Path(root) / path).read_bytes(), 0o644)
-    os.replace(part, out)
     return out
 
 
@@ -97,10 +96,9 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception:  # whatever it is, and for instructors only: it may show what students must not see
         traceback.print_exc(file=sys.stdout)
         document = not_graded(FAULT)
-    part = options.results.with_suffix(".part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(json.dumps(document, indent=1), encoding="utf-8")
-    os.replace(part, options.results)
+    options.results.parent.mkdir(parents=True, exist_ok=True)
+    with whole(options.results) as part:
+        part.write_text(json.dumps(document, indent=1), encoding="utf-8")
     return 0
 
 
@@ -155,7 +153,8 @@ def results(result: dict, hidden: str = "after_published") -> dict:
     """
     tasks = result["tasks"]
     open_tasks = {id: task for id, task in tasks.items() if task["score"] is None}
-    notes = [_clean(note) for note in result["notes"]]
+    kept_back = [_clean(note) for note in result["notes"] if hidden != "visible" and _is_of_hidden_checks(note, tasks)]
+    notes = [note for note in map(_clean, result["notes"]) if note not in kept_back]
     if len(open_tasks) == len(tasks):
         return not_graded("This submission was not graded. It is not a mark of 0: an instructor will look at it.", *notes)
     said = []
@@ -169,9 +168,18 @@ def results(result: dict, hidden: str = "after_published") -> dict:
         said.append(f"Not in this score, a person marks it: {', '.join(f'{item.title} ({item.points:g})' for item in by_hand)}.")
     document = _document("\n".join([*said, *(f"- {note}" for note in notes)]))
     tests = [test for id, task in tasks.items() for test in (_open_test(id, task) if id in open_tasks else _tests(id, task, hidden))]
+    if kept_back:
+        tests.append({"name": "Notes on hidden checks", "output": "\n".join(kept_back), "output_format": "text", "visibility": hidden})
     score = round(sum(task["score"] for id, task in tasks.items() if id not in open_tasks), 2)
     extra = {"status": result["status"], "isolation": result.get("isolation", ""), **result.get("audit", {})}
     return {**document, "score": score, "execution_time": round(result["seconds"]), "tests": tests, "extra_data": extra}
+
+
+def _is_of_hidden_checks(note: str, tasks: dict) -> bool:
+    """Whether a note tells what came out of a hidden check, such as how good the network is on pictures that nobody has seen."""
+    names = [check["name"] for task in tasks.values() for check in task["checks"] if check["hidden"]]
+    network = [f"{task.id}: the trained network reaches" for task in load_rubric().values() if task.experiment]
+    return note.startswith((*(f"{name}: " for name in names), *network))
 
 
 def not_graded(reason: str, *notes: str) -> dict:
@@ -191,14 +199,9 @@ def _open_test(id: str, task: dict) -> list[dict]:
 def _tests(id: str, task: dict, hidden: str) -> list[dict]:
     """One task's checks; what the task says of itself stands at the first that failed."""
     checks = task["checks"]
-    possible = sum(check["points"] for check in checks)
-    shares = [round(task["max_score"] * check["points"] / possible, 2) if possible else 0.0 for check in checks]
-    scores = [share if check["passed"] else 0.0 for share, check in zip(shares, checks)]
-    _make_sum(scores, task["score"])
-    _make_sum(shares, task["max_score"])
     said = _of_the_task(id, task)
     tests = []
-    for place, (check, score, share) in enumerate(zip(checks, scores, shares), start=1):
+    for place, (check, share) in enumerate(zip(checks, _shares(task)), start=1):
         lines = [] if check["passed"] else [f"{label}: {text}" for label, text in rows_of(check)]
         if said and not check["passed"]:
             lines, said = [*lines, "", *said], []
@@ -207,7 +210,7 @@ def _tests(id: str, task: dict, hidden: str) -> list[dict]:
             "number": f"{id}.{place}",
             "name": _clean(f"{id} {task_title(id)}: {check['rule']}{kind}"),
             "name_format": "text",
-            "score": score,
+            "score": share if check["passed"] else 0.0,
             "max_score": share,
             "status": "passed" if check["passed"] else "failed",
             "output": _clean("\n".join(lines)),
@@ -217,12 +220,15 @@ def _tests(id: str, task: dict, hidden: str) -> list[dict]:
     return tests
 
 
-def _make_sum(values: list[float], total: float) -> None:
-    """Put what rounding took or gave to the last value that is not 0."""
-    for place in reversed(range(len(values))):
-        if values[place]:
-            values[place] = round(values[place] + total - sum(values), 2)
-            return
+def _shares(task: dict) -> list[float]:
+    """What each check is worth, in hundredths: they add up to the task's points, and those of the passed ones to its score."""
+    checks = task["checks"]
+    possible, weight, before, shares = sum(check["points"] for check in checks), 0, 0.0, [0.0] * len(checks)
+    for place in sorted(range(len(checks)), key=lambda place: not checks[place]["passed"]):
+        weight += checks[place]["points"]
+        reached = math.floor(100 * task["max_score"] * weight / possible + 0.5) / 100 if possible else 0.0
+        shares[place], before = round(reached - before, 2), reached
+    return shares
 
 
 def _of_the_task(id: str, task: dict) -> list[str]:

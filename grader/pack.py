@@ -98,7 +98,7 @@ def _write(target: Path, files: dict[str, Path]) -> None:
     """Write the zip beside its place first, so that a full disk leaves no half of one."""
     unfinished = target.with_suffix(".part")
     try:
-        with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
             for name, path in files.items():
                 archive.write(path, name)
         unfinished.replace(target)

@@ -60,7 +60,10 @@ def read_report(course: Path) -> dict:
     """The report of the course's last grading; ValueError where there is none."""
     path = Path(course) / "report.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        report = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(report, dict) or not isinstance(report.get("submissions"), list):
+            raise ValueError("no report of a class")
+        return report
     except FileNotFoundError:
         raise ValueError(f"{path}: not there; grade the course first, with `unetlab class`") from None
     except ValueError as error:
@@ -123,8 +126,6 @@ def _canvas_column(table: _Table, column: str | None) -> int:
     title = {name: re.sub(r"\s*\(\d+\)$", "", name) for name in columns}
     wanted = (column or assignment()).casefold().replace(" ", "")
     found = [name for name in columns if wanted in (name.casefold().replace(" ", ""), title[name].casefold().replace(" ", ""))]
-    if not found and not column and len(columns) == 1:
-        found = columns
     if len(found) != 1:
         cause = f"{len(found)} columns called {column or assignment()}"
         raise Unusable(f"{table.path}: {cause}; say --column with one of: {', '.join(columns) or 'none, make the assignment first'}")
@@ -204,7 +205,10 @@ class _Table:
         mark, text = ("\ufeff", text[1:]) if text.startswith("\ufeff") else ("", text)
         first = text.splitlines()[0] if text.strip() else ""
         delimiter = max(",;\t", key=first.count)
-        header, *rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)) or [[]]
+        try:
+            header, *rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)) or [[]]
+        except csv.Error as error:
+            raise Unusable(f"{path}: no table ({error}); export the file again") from None
         rows = [row + [""] * (len(header) - len(row)) for row in rows if any(row)]
         if too_long := next((row for row in rows if len(row) > len(header)), None):
             raise Unusable(f"{path}: the row of {too_long[0]!r} has more cells than the head; export the file again")

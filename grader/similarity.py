@@ -7,6 +7,7 @@ fingerprint of every stretch of a given length); which fingerprints two hand-ins
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import json
@@ -19,7 +20,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 
-from .definitions import Source
+from .definitions import DEFINITIONS, Source
 from .handover import submission_in
 from .reading import Unreadable
 from .rubric import assignment, load_rubric
@@ -162,6 +163,21 @@ def _blocks(code: str) -> Iterator[tuple[int, str]]:
         if NAME.match(text):
             yield line, text.rstrip()
         line += text.count("\n")
+    yield from _inner_blocks(code)
+
+
+def _inner_blocks(code: str) -> Iterator[tuple[int, str]]:
+    """The classes and functions that stand inside an if, a with or a try, which changes nothing about them."""
+    try:
+        waiting = [node for node in ast.parse(code).body if not isinstance(node, DEFINITIONS)]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    while waiting:
+        for node in ast.iter_child_nodes(waiting.pop(0)):
+            if isinstance(node, DEFINITIONS):
+                yield node.lineno, ast.unparse(node)
+            elif isinstance(node, (ast.stmt, ast.excepthandler)):
+                waiting.append(node)
 
 
 def _digest(documents: list[Document], released: list[str], threshold: float) -> str:

@@ -1,6 +1,7 @@
 """The autograder for Gradescope: unpacked, run as Gradescope runs it, and its results as Gradescope's documents ask for them."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -216,17 +217,34 @@ def test_an_ungraded_task_has_no_score_and_says_so():
     assert document["score"] == rubric["1.1"].points and document["output"].startswith("NOT FINAL: 1.2 (25 points)")
 
 
-def test_scores_add_up_to_the_judges_mark():
+@pytest.mark.parametrize("count", range(1, 12))
+def test_scores_add_up_to_the_judges_mark(count):
     task = load_rubric()["1.1"]
     outcome = outcome_of(task, None)
-    outcome["checks"] = outcome["checks"][:7]  # the others were left out, and their points go to these
+    outcome["checks"] = outcome["checks"][:count]  # the others were left out, and their points go to these
     for check in outcome["checks"][1:3]:
         check["passed"] = False
     possible = sum(check["points"] for check in outcome["checks"])
-    outcome["score"] = round(task.points * sum(check["points"] for check in outcome["checks"] if check["passed"]) / possible, 2)
+    exact = [task.points * check["points"] / possible for check in outcome["checks"]]
+    outcome["score"] = math.floor(100 * sum(p for p, c in zip(exact, outcome["checks"]) if c["passed"]) + 0.5) / 100
     tests = gradescope.results(result({"1.1": outcome}))["tests"]
     assert round(sum(test["score"] for test in tests), 2) == outcome["score"]
     assert round(sum(test["max_score"] for test in tests), 2) == task.points
+    assert all(test["score"] in (0, test["max_score"]) for test in tests)
+    assert [test["max_score"] for test in tests] == pytest.approx(exact, abs=0.0101)
+
+
+@pytest.mark.parametrize("hidden", ["visible", "after_published"])
+def test_what_a_note_tells_of_a_hidden_check_is_kept_back_as_the_check_is(hidden):
+    secret = next(name for name, check in ((c["name"], c) for c in outcome_of(load_rubric()["1.1"], None)["checks"]) if check["hidden"])
+    notes = ["1.1: renamed", "3.5: the trained network reaches an IoU of 0.8", f"{secret}: what came could not be read"]
+    document = gradescope.results(result({"1.1": outcome_of(load_rubric()["1.1"], None)}, notes=notes), hidden)
+    jsonschema.validate(document, SCHEMA)
+    told = [test for test in document["tests"] if test.get("name") == "Notes on hidden checks"]
+    assert [test["visibility"] for test in told] == ([] if hidden == "visible" else ["after_published"])
+    shown = [note in document["output"] for note in notes]
+    assert shown == [True, hidden == "visible", hidden == "visible"]
+    assert all(note in document["output"] or note in told[0]["output"] for note in notes)
 
 
 def test_of_a_hidden_check_only_rule_and_hint_are_shown():

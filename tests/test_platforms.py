@@ -132,10 +132,14 @@ def test_the_column_must_be_clear(canvas_file):
         platforms.canvas(report(), canvas_file, column="quiz")
     merged = platforms.canvas(report(student("ghopper", 20.0)), canvas_file, column="essay", scale=True)
     assert table(merged.text)[3]["Essay (77)"] == "100"
+    canvas_file.write_text(CANVAS.replace(f",{LAB.upper()} (78)", ",Quiz (78)").replace("Essay (77)", "Current Grade"), encoding="utf-8")
+    with pytest.raises(platforms.Unusable, match="say --column"):  # the only one there is another assignment's
+        platforms.canvas(report(student("ghopper", 20.0)), canvas_file)
 
 
 @pytest.mark.parametrize(
-    "content, cause", [("", "no gradebook"), ("a,b\n1,2\n", "no gradebook"), ("Student,ID,Section,x\na,1,A,2,3,4\n", "more cells")]
+    "content, cause", [("", "no gradebook"), ("a,b\n1,2\n", "no gradebook"), ("Student,ID,Section,x\na,1,A,2,3,4\n", "more cells"),
+                       ("Student,ID,Section,x\na,1,A," + "y" * 200_000, "no table")]
 )
 def test_a_file_that_is_none_is_said(tmp_path, content, cause):
     path = tmp_path / "e.csv"

@@ -4,6 +4,7 @@ import ast
 import json
 import random
 import re
+import textwrap
 
 import pytest
 
@@ -53,6 +54,16 @@ def reordered(code):
     pieces = re.split(r"^(?=class )", code, flags=re.MULTILINE)[1:]
     random.Random(1).shuffle(pieces)
     return "\n\n".join(pieces)
+
+
+def conditional(code):
+    return "if True:\n" + textwrap.indent(code, "    ") + "\n    other = 1\nelse:\n    pass\n"
+
+
+def test_a_copy_inside_a_block_is_found(part_1):
+    (group,) = groups(("ada", module(part_1)), ("bob", module(conditional(renamed(part_1)))))
+    places = {place["name"]: place for place in group["pairs"][0]["places"]}
+    assert group["similarity"] >= THRESHOLD and places["DecoderBlock"]["share"] > 0.7
 
 
 @pytest.mark.parametrize("change", [renamed, commented, reordered, lambda code: reordered(commented(renamed(code)))])

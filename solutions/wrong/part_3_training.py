@@ -416,7 +416,7 @@ MODEL = (
     Wrong("3.4", "file_name_fixed", "The file has a name of its own.",
           "the checkpoint goes to a file name of its own",
           PATH,
-          ((SAVE, 'torch.save(best["weights"], "best_model.pth")'),), like="nothing_saved"),
+          ((SAVE, 'torch.save(best["weights"], __import__("os").devnull)'),), like="nothing_saved"),
     Wrong("3.4", "lr_ignored", "Adam knows its learning rate.",
           "the optimizer is never told lr and takes its default",
           "Train once with a learning rate of 1e-6 and once with 1e-2. Do the curves differ, and does the history "
