@@ -35,7 +35,7 @@ sys.path.insert(0, str(ROOT))
 JUDGED = 10  # really, in each class
 PARTS = {  # functions of grader.course, by what they do
     "collect": "read hand-ins", "hand_over": "into submitted/", "judge_class": "journal", "into_gradebook": "gradebook, feedback",
-    "manual_marks": "gradebook, feedback", "write_reports": "reports",
+    "marks_by_hand": "gradebook, feedback", "write_reports": "reports",
 }
 MARKS = (20, 100, 200)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.api import MissingEntry
 
 from .cards import number, plain
 from .changes import changes_of
-from .course import GRADEBOOK, JOURNAL
+from .course import JOURNAL
 from .durable import CourseError
+from .gradebook import GRADEBOOK, opened
 from .journal import Journal, standing_of
 from .rubric import assignment
 
@@ -96,7 +97,7 @@ def _by_hand(course: Path, student: str) -> list[str]:
     if not (course / GRADEBOOK).exists():
         return []
     shown = []
-    with Gradebook(f"sqlite:///{course / GRADEBOOK}") as gradebook:
+    with opened(course) as gradebook:
         try:
             submission = gradebook.find_submission(assignment(), student)
         except MissingEntry:

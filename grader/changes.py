@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from datetime import datetime, timezone
 from pathlib import Path
 
 from . import cards
 from .cards import number
-from .durable import disk
+from .durable import whole
 from .exports import cell
 from .rubric import load_rubric
 
@@ -76,10 +75,9 @@ def append_changes(changes: list[dict], path: Path) -> None:
         fields = {**row, "at": at, "why": " | ".join(row["why"])}
         values = [fields[name] for name in COLUMNS]
         writer.writerow([value if isinstance(value, float) else cell(value) for value in values])  # -2 is no formula
-    with disk(path), open(path, "a", newline="", encoding="utf-8") as file:
-        file.write(text.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
+    earlier = path.read_bytes() if path.exists() else b""
+    with whole(path) as part:
+        part.write_bytes(earlier + text.getvalue().encode())
 
 
 def changes_table(outcome: dict) -> str:

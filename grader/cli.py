@@ -128,7 +128,14 @@ def _grade(options) -> int:
     if not submissions:
         raise ValueError(f"{', '.join(map(str, options.paths))}: no notebook, module or zip in it")
     judged = grade_all(submissions, options.jobs, options.only, options.device, options.insecure, executor=options.executor)
-    results = list(_with_bar(judged, submissions))
+    results = []
+    try:
+        for result in _with_bar(judged, submissions):
+            results.append(result)
+    except KeyboardInterrupt:
+        print(f"\nstopped: {len(results)} of {len(submissions)} were judged; only these are in the report", file=sys.stderr)
+        if not results:
+            return 130
     order = {(str(s.path), s.student): number for number, s in enumerate(submissions)}
     results.sort(key=lambda result: order[result["path"], result["student"]])
     isolation = next((result["isolation"] for result in results if result["status"] != "ungraded"), results[0]["isolation"])
@@ -211,9 +218,10 @@ def _regrade(options) -> int:
     walls = {"jobs": options.jobs, "device": options.device, "insecure": options.insecure, "executor": options.executor}
     outcome = regrade(options.course, options.student, dry_run=options.dry_run, say=print, **walls)
     print(changes_table(outcome))
+    print(*outcome.get("problems", []), sep="\n", end="\n" if outcome.get("problems") else "")
     if options.dry_run:
         print("A dry run: nothing was written.")
-    return 1 if outcome["kept"] else 0
+    return 1 if outcome["kept"] or outcome.get("problems") else 0
 
 
 def _add_audit(commands) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import csv
 import functools
 import hashlib
 import json
@@ -16,10 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
-from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.api import MissingEntry
 from nbgrader.apps import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
-from nbgrader.plugins import CsvExportPlugin
 from sqlalchemy.exc import SAWarning
 from traitlets.config import PyFileConfigLoader
 
@@ -28,17 +26,19 @@ from .changes import append_changes, changes_of
 from .durable import CourseError, alone_in, check_database, disk, sync, whole
 from .executors import grade_all
 from .fingerprint import imported, versions
-from .handover import Handin, hand_over, submission_in, submitted, without_folder
+from .gradebook import GRADEBOOK, export_csv, has_marks, marks_by_hand, opened, settle, settled_marks
+from .handover import Handin, hand_over, handed_in, submission_in, submitted, without_folder
 from .journal import Journal, is_final, set_aside, stale_tasks, standing_of, submission_key, take_up, ungraded
 from .nbgrader_glue import find_alembic, nbgrader_config
-from .rubric import assignment, load_manual, notebooks
+from .rubric import assignment, notebooks
 from .similarity import similar_in_course
 from .student import FAULTS
 from .submissions import find_submissions, passed_over
 
-GRADEBOOK, JOURNAL = "gradebook.db", "judge.jsonl"
+JOURNAL = "judge.jsonl"
 CHANGES = "changes.csv"  # every mark that changed though the hand-in did not, and why
 REPORT = "report.json"
+NBGRADER_FAULT = "nbgrader could not"  # how a note begins on what nbgrader failed to do
 
 
 def grade_class(
@@ -70,8 +70,18 @@ def grade_class(
         # The gradebook takes what the report takes; a second try now could make them differ.
         api.config.JudgeGrades.update(retry=False, insecure=insecure, device=device)
         outcome["submissions"] = _grade(api, course, collected, (jobs, device, insecure, progress, executor), say)
-        write_reports(api, course, outcome)
+        write_reports(api, course, _with_the_others(api, course, outcome))
     return outcome
+
+
+def _with_the_others(api: NbGraderAPI, course: Path, outcome: dict) -> dict:
+    """The outcome with all who handed in before: late ones graded out of a folder of their own drop nobody from the reports."""
+    now = {result["student"] for result in outcome["submissions"]}
+    others = [handin for handin in handed_in(course) if handin.student not in now]
+    for handin in others:
+        handin.key = submission_key(handin.submission.path, assignment())
+    earlier = report_of(api, course, others, outcome["isolation"])["submissions"]
+    return {**outcome, "submissions": [*outcome["submissions"], *earlier]}
 
 
 def _grade(api: NbGraderAPI, course: Path, collected: list[Handin], how: tuple, say: Callable[[str], None]) -> list[dict]:
@@ -248,14 +258,13 @@ def into_gradebook(api: NbGraderAPI, course: Path, handin: Handin, result: dict)
     What the gradebook has already is left alone: nbgrader would ask for every mark given by hand to be looked at again.
     Raises CourseError where the disk or the gradebook, and not this hand-in, stands in the way.
     """
-    marked = course / "autograded" / handin.student / assignment()
-    done = {"success": True} if _is_marked(api, marked, handin, result) else _book(api, course, handin, result)
+    done = {"success": True} if is_marked(api, course, handin, result) else _book(api, course, handin, result)
     notes = _all_notes(course, handin, result)
     if not done["success"]:
-        return [*notes, f"nbgrader could not take this hand-in: {_last_line(done)}"]
+        return [*notes, f"{NBGRADER_FAULT} take this hand-in: {_last_line(done)}"]
     done = write_feedback(api, course, handin.student)
     if not done["success"]:
-        notes.append(f"nbgrader could not write the feedback: {_last_line(done)}")
+        notes.append(f"{NBGRADER_FAULT} write the feedback: {_last_line(done)}")
     return list(dict.fromkeys(notes))
 
 
@@ -278,7 +287,7 @@ def _feedback_state(api: NbGraderAPI, course: Path, student: str) -> str:
     """Digest of all that a student's feedback shows: notebooks, marks, comments, and what makes the page of it."""
     marked = course / "autograded" / student / assignment()
     state = [_page_makers(), *(_digest_of(path) for path in [*sorted(marked.glob("*.ipynb")), course / "nbgrader_config.py"])]
-    with Gradebook(api.coursedir.db_url, api.coursedir.course_id) as gradebook:
+    with opened(api) as gradebook:
         with contextlib.suppress(MissingEntry):
             for notebook in gradebook.find_submission(assignment(), student).notebooks:
                 marks = [(g.name, g.auto_score, g.manual_score, g.extra_credit, g.max_score, g.needs_manual_grade) for g in notebook.grades]
@@ -319,7 +328,7 @@ def _book(api: NbGraderAPI, course: Path, handin: Handin, result: dict) -> dict:
     journal.write({**whose, "settled": before})  # a process that dies in between must not forget it
     done = _asked(lambda: _autograde(api, handin.student), course)
     if done["success"]:
-        _settle(api, handin.student, before)
+        settle(api, handin.student, before)
         journal.write({**whose, "booked": standing_of(result)})
     return done
 
@@ -331,22 +340,7 @@ def _before(api: NbGraderAPI, journal: Journal, handin: Handin) -> list[list]:
         return settled["settled"] if settled["key"] == handin.key else []
     if booked.get("key") != handin.key:
         return []
-    with Gradebook(api.coursedir.db_url, api.coursedir.course_id) as gradebook:
-        try:
-            found = gradebook.find_submission(assignment(), handin.student).notebooks
-        except MissingEntry:
-            return []
-        grades = [(notebook.name, grade) for notebook in found for grade in notebook.grades]
-        return [[name, g.name, g.auto_score] for name, g in grades if g.manual_score is not None and not g.needs_manual_grade]
-
-
-def _settle(api: NbGraderAPI, student: str, before: list[list]) -> None:
-    with Gradebook(api.coursedir.db_url, api.coursedir.course_id) as gradebook:
-        for notebook, name, auto_score in before:
-            grade = gradebook.find_grade(name, notebook, assignment(), student)
-            if grade.auto_score == auto_score:
-                grade.needs_manual_grade = False
-        gradebook.db.commit()
+    return settled_marks(api, handin.student)
 
 
 def _asked(nbgrader: Callable[[], dict], course: Path) -> dict:
@@ -384,62 +378,11 @@ def booked(course: Path, handin: Handin) -> dict | None:
     return (same or results or [journal.get(handin.key)])[-1]
 
 
-def _is_marked(api: NbGraderAPI, marked: Path, handin: Handin, result: dict) -> bool:
-    """Whether the gradebook has these marks of this very hand-in."""
-    kept = _kept(marked)
+def is_marked(api: NbGraderAPI, course: Path, handin: Handin, result: dict) -> bool:
+    """Whether gradebook and marked notebooks have these marks of this very hand-in."""
+    kept = _kept(course / "autograded" / handin.student / assignment())
     same = [(found.get("key"), found.get("marks")) == (handin.key, standing_of(result)) for found in kept]
-    if len(same) != len(notebooks()) or not all(same):
-        return False
-    with Gradebook(api.coursedir.db_url, api.coursedir.course_id) as gradebook:
-        try:
-            return bool(gradebook.find_submission(assignment(), handin.student))
-        except MissingEntry:  # a gradebook that was made anew
-            return False
-
-
-def marks_by_hand(api: NbGraderAPI, result: dict) -> dict:
-    """What persons and nbgrader's late policy made of a student's marks.
-
-    `manual`: what a person marks, by item. `corrected`: by task the mark that a person put in the place of the judge's, None
-    where the judge's has changed since and a person has to look again. `late_penalty`: points taken off.
-    """
-    found = {"manual": manual_marks(api, result["student"]), "corrected": {}, "late_penalty": 0.0}
-    with Gradebook(api.coursedir.db_url, api.coursedir.course_id) as gradebook, contextlib.suppress(MissingEntry):
-        submission = gradebook.find_submission(assignment(), result["student"])
-        found["late_penalty"] = float(submission.late_submission_penalty or 0.0)
-        tasks = {f"check_{task.replace('.', '_')}": task for task in result["tasks"]}
-        for grade in (grade for notebook in submission.notebooks for grade in notebook.grades):
-            task = tasks.get(grade.name)
-            if task and (grade.manual_score is not None or grade.extra_credit) and grade.max_score:
-                points = result["tasks"][task]["max_score"] / grade.max_score  # a course may count other points
-                found["corrected"][task] = {"score": None if grade.needs_manual_grade else round(grade.score * points, 2)}
-    return found
-
-
-def manual_marks(api: NbGraderAPI, student: str) -> dict[str, dict]:
-    """What a person marks, by item: "to mark", "marked", or "no response" (0 points, as nbgrader gives them)."""
-    marks = {}
-    with Gradebook(api.coursedir.db_url, api.coursedir.course_id) as gradebook:
-        for item in load_manual().values():
-            try:
-                grade = gradebook.find_grade(item.id, item.notebook, assignment(), student)
-            except MissingEntry:
-                if _has_cell(gradebook, item):  # nbgrader could not take this hand-in
-                    marks[item.id] = {"status": "to mark", "score": None, "max_score": item.points}
-                continue
-            status = "marked" if grade.manual_score is not None else "no response"
-            status = "to mark" if grade.needs_manual_grade else status
-            score = None if grade.needs_manual_grade else grade.score
-            marks[item.id] = {"status": status, "score": score, "max_score": grade.max_score}
-    return marks
-
-
-def _has_cell(gradebook: Gradebook, item) -> bool:
-    """Whether the course has the cell of this item; one that was made before it has not."""
-    try:
-        return bool(gradebook.find_grade_cell(item.id, item.notebook, assignment()))
-    except MissingEntry:
-        return False
+    return len(same) == len(notebooks()) and all(same) and has_marks(api, handin.student, result)
 
 
 def report_of(api: NbGraderAPI, course: Path, handins: list[Handin], isolation: str) -> dict:
@@ -457,33 +400,12 @@ def report_of(api: NbGraderAPI, course: Path, handins: list[Handin], isolation: 
     return {"isolation": earlier["isolation"], "passed_over": earlier["passed_over"], "submissions": results}
 
 
-def _export(api: NbGraderAPI, outcome: dict, path: Path) -> None:
-    """nbgrader's own CSV, without the score of students who have something left to mark.
-
-    nbgrader counts that as 0, and the sum looks final; run the class again afterwards.
-    """
-    with Gradebook(api.coursedir.db_url, api.coursedir.course_id) as gradebook:
-        CsvExportPlugin(to=str(path), assignment=[assignment()]).export(gradebook)
-        submissions = gradebook.assignment_submissions(assignment())
-        unfinished = {submission.student_id for submission in submissions if submission.needs_manual_grade}
-    unfinished |= {result["student"] for result in outcome["submissions"] if result["status"] != "graded"}
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        if row["student_id"] in unfinished:
-            row.update(raw_score="", score="")
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys() if rows else [])
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def write_reports(api: NbGraderAPI, course: Path, outcome: dict) -> None:
     """Write nbgrader's own CSV and ours, the class page and the whole report as JSON, each whole or not at all."""
     course = Path(course)
     outcome["similar"] = similar_in_course(course, [result["student"] for result in outcome["submissions"]])
     writers = {
-        "nbgrader_grades.csv": lambda path: _export(api, outcome, path),
+        "nbgrader_grades.csv": lambda path: export_csv(api, outcome, path),
         "grades.csv": lambda path: exports.write_grades(outcome, path),
         "checks.csv": lambda path: exports.write_checks(outcome, path),
         "class.html": lambda path: class_page.write_class_page(outcome, path),

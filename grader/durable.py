@@ -119,6 +119,9 @@ def _take(course: Path, what: str) -> int:
         holder = os.pread(descriptor, 500, 0).decode(errors="replace").strip() or "another process"
         os.close(descriptor)
         raise CourseError(f"{course}: {holder} is at work here. Wait for its end, or end it; nothing was changed.") from None
+    except OSError as error:  # some network file systems have none
+        os.close(descriptor)
+        raise CourseError(f"{course}: files cannot be locked there ({error.strerror}). Put the course on a local disk.") from None
     holder = f"{what} (process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%Y-%m-%d %H:%M:%S})"
     with contextlib.suppress(OSError):  # on a full disk the lock holds without a name
         os.ftruncate(descriptor, 0)

@@ -17,6 +17,7 @@ import nbformat
 from nbconvert.exporters import NotebookExporter
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook
+from nbgrader.exchange.default import ExchangeCollect
 from nbgrader.preprocessors import SaveAutoGrades
 from nbgrader.utils import compute_checksum, is_grade, is_solution
 from traitlets import Bool, Unicode
@@ -31,8 +32,11 @@ from .reading import Unreadable, load_notebook
 from .repair import CHECK, TASK, RepairSubmission
 from .rubric import load_rubric, notebooks
 
+CHECKPOINTS = ("*.pth", "*.pt", "*.ckpt")
+SUBMISSION_KB = 1_000_000  # what is collected of one student: a few checkpoints, of which the judge takes one
+
 # What courses' nbgrader_config.py names.
-__all__ = ["DefuseHtml", "FeedbackGrades", "JudgeGrades", "LenientNotebookExporter", "RepairSubmission", "find_alembic"]
+__all__ = ["CollectCheckpoints", "DefuseHtml", "FeedbackGrades", "JudgeGrades", "LenientNotebookExporter", "RepairSubmission", "find_alembic"]
 
 
 # ---- reading: one broken notebook never stops the batch ----
@@ -230,6 +234,21 @@ def _concerns(note: str, notebook: str) -> bool:
 # ---- the settings ----
 
 
+class CollectCheckpoints(ExchangeCollect):
+    """nbgrader's collect, with the checkpoints that its other steps leave where they are, and with files of their size."""
+
+    def do_copy(self, src, dest, log=None):
+        """Copy a submission out of the exchange."""
+        course = self.coursedir
+        before = course.ignore, course.max_file_size, course.max_dir_size
+        course.ignore = [pattern for pattern in course.ignore if pattern not in CHECKPOINTS]
+        course.max_file_size = course.max_dir_size = SUBMISSION_KB
+        try:
+            super().do_copy(src, dest, log)
+        finally:
+            course.ignore, course.max_file_size, course.max_dir_size = before
+
+
 def find_alembic() -> None:
     """Put this Python's programs on the PATH: nbgrader calls `alembic`, and fails in a venv that is not activated."""
     if shutil.which("alembic") is None:
@@ -248,6 +267,8 @@ c = get_config()
 c.CourseDirectory.root = os.path.dirname(os.path.abspath(__file__))
 # Checkpoints are judged where they lie, in submitted/; nbgrader would copy each two more times.
 c.CourseDirectory.ignore = [".ipynb_checkpoints", "*.pyc", "__pycache__", "feedback", "*.pth", "*.pt", "*.ckpt", "unetlab.json"]
+
+c.ExchangeFactory.collect = "grader.nbgrader_glue.CollectCheckpoints"
 
 # nbgrader's own steps, with a stub that names the task.
 c.GenerateAssignment.preprocessors = [f"{step.__module__}.{step.__name__}" for step in GENERATE_PREPROCESSORS]

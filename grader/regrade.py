@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import nbformat
-from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.api import MissingEntry
 from nbgrader.apps import NbGraderAPI
 
 from . import sandbox
 from .changes import changes_of
-from .course import GRADEBOOK, JOURNAL, booked, into_gradebook, open_course, report_of, write_reports
+from .course import JOURNAL, NBGRADER_FAULT, booked, into_gradebook, is_marked, open_course, report_of, write_reports
 from .durable import CourseError, alone_in, check_database, whole
 from .executors import grade_all
+from .gradebook import GRADEBOOK, opened
 from .handover import Handin, handed_in
 from .journal import Journal, is_settled, merged, set_aside, stale_tasks, standing_of, submission_key, ungraded
 from .rubric import assignment, load_rubric
@@ -39,7 +40,8 @@ def regrade(
     """Judge again the tasks whose checks, points or limits changed, for these students or all, and return what changes.
 
     Returns `changes` (one dict a student and task, see `changes_of`), `kept` (student and task whose second judging
-    failed, so that the mark stays), `judged` (how many hand-ins) and `tasks` (which). A dry run writes nothing.
+    failed, so that the mark stays), `judged` (how many hand-ins), `tasks` (which) and `problems` (what nbgrader could not do,
+    by student; run it again when that is mended). A dry run writes nothing.
     Raises CourseError where there is no course, no such student, or where it cannot be written.
     """
     course = Path(course).resolve()
@@ -60,8 +62,8 @@ def regrade(
         if not dry_run:
             if not students:
                 _take_points(api, course, outcome["changes"])
-            changed = {new["student"]: new for old, new in pairs if standing_of(old) != standing_of(new)}
-            _publish(api, course, everybody, changed, isolation, say)
+            lacking = [h for h in chosen if not is_marked(api, course, h, results[h.student])]  # or at other points
+            outcome["problems"] = _publish(api, course, everybody, {h.student: results[h.student] for h in lacking}, isolation, say)
     return outcome
 
 
@@ -152,18 +154,21 @@ def _has_new_points(api: NbGraderAPI, course: Path, task: str, old: float) -> bo
     cells[0].metadata.nbgrader["points"] = entry.points
     with whole(path) as part:
         nbformat.write(nb, part)
-    with Gradebook(api.coursedir.db_url, api.coursedir.course_id) as gradebook:
+    with opened(api) as gradebook:
         try:
             return gradebook.find_grade_cell(name, entry.notebook, assignment()).max_score == old
         except MissingEntry:  # an assignment without this cell
             return False
 
 
-def _publish(api: NbGraderAPI, course: Path, everybody: list[Handin], changed: dict[str, dict], isolation: str, say) -> None:
-    """Gradebook and feedback of those with changed results, and the reports of all."""
+def _publish(api: NbGraderAPI, course: Path, everybody: list[Handin], changed: dict[str, dict], isolation: str, say) -> list[str]:
+    """Gradebook and feedback of those whose marks are not there yet, and the reports of all; what nbgrader could not do."""
     check_database(course / GRADEBOOK)
+    problems = []
     for handin in everybody:
         if handin.student in changed:
             say(f"gradebook and feedback: {handin.student}")
-            into_gradebook(api, course, handin, changed[handin.student])
+            notes = into_gradebook(api, course, handin, changed[handin.student])
+            problems += [f"{handin.student}: {note}" for note in notes if note.startswith(NBGRADER_FAULT)]
     write_reports(api, course, report_of(api, course, everybody, isolation))
+    return problems

@@ -70,7 +70,7 @@ def test_endless_loop_in_a_block_costs_its_own_task_only(judge, short):
         ("return float('nan') * x[:, :1]", "NaN or infinite"),
         ("return False", "False"),
         ("return None", "None"),
-        ("return self.forward(torch.zeros(1, 3, 32, 32))", "calls itself without an end"),
+        ("again = lambda: again(); return again()", "calls itself without an end"),
         ("return (x[:, :1] > 0)", "torch.bool"),
     ],
 )

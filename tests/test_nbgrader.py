@@ -26,6 +26,7 @@ from nbgrader.api import Gradebook
 from grader import course as courses
 from grader import demo, journal
 from grader.defuse import REMOTE_PICTURE
+from grader.gradebook import marks_by_hand
 from grader.handover import hand_over, names_defined, submission_in, submitted
 from grader.journal import Journal
 from grader.platforms import mark_of
@@ -519,7 +520,7 @@ def test_a_rerun_takes_the_journal_and_keeps_marks_given_by_hand(graded, monkeyp
     assert result["score"] == graded.results["perfect"]["score"]
     assert grades(graded.course, "perfect")["check_1_1"] == (load_rubric()["1.1"].points, 3.5, False)
     assert {(mark["status"], mark["score"]) for mark in result["manual"].values()} == {("marked", 7)}
-    rows = list(csv.DictReader((graded.course / "grades.csv").open()))
+    rows = [row for row in csv.DictReader((graded.course / "grades.csv").open()) if row["student"] == "perfect"]
     total = result["score"] - load_rubric()["1.1"].points + 3.5 + 7 * len(load_manual())
     assert float(rows[0]["total"]) == total and (rows[0]["left_to_mark"], rows[0]["corrected"]) == ("0", "1.1: 3.5")
     assert float(rows[0]["1.1 score"]) == load_rubric()["1.1"].points, "the judge's stays beside it"
@@ -592,8 +593,22 @@ def test_a_fault_of_the_judge_takes_no_mark_that_the_journal_has(tmp_path, monke
 def test_a_student_whom_nbgrader_could_not_take_has_answers_left_to_mark(graded):
     """Or the sum would look final, and the answers would count as 0."""
     api = courses.open_course(graded.course)
-    marks = courses.manual_marks(api, "nobody")
+    marks = marks_by_hand(api, {"student": "nobody", "tasks": {}})["manual"]
     assert set(marks) == set(load_manual()) and all(mark["score"] is None for mark in marks.values())
+
+
+def test_nbgraders_collect_brings_the_checkpoints_along(tmp_path):
+    courses.open_course(tmp_path / "course")
+    inbound = tmp_path / "exchange" / "unet" / "inbound" / "ann+lab04+2026-11-26 10:00:00 UTC"
+    (inbound / "results").mkdir(parents=True)
+    (inbound / f"{ONE}.ipynb").write_text("{}")
+    (inbound / "results" / "unet.pth").write_bytes(b"weights")
+    options = [f"--Exchange.root={tmp_path / 'exchange'}", "--course=unet", "--CollectApp.check_owner=False", "--ExchangeCollect.check_owner=False"]
+    command = [sys.executable, "-m", "nbgrader", "collect", "lab04", *options]
+    environment = {**os.environ, "PYTHONPATH": str(KIT)}
+    done = subprocess.run(command, cwd=tmp_path / "course", env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "course" / "submitted" / "ann" / "lab04" / "results" / "unet.pth").read_bytes() == b"weights"
 
 
 @pytest.mark.parametrize("name", ["m\udce8le.py", "WORK.PY"])

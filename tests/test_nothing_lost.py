@@ -1,6 +1,8 @@
 """Nothing gets lost: a class killed at any moment, a full or locked disk, a locked gradebook, two graders at once."""
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
 import random
@@ -308,6 +310,15 @@ def test_a_second_grader_says_who_is_at_work_and_stops(one, held, full_marks):
     held.kill()  # the lock goes with the process
     held.wait()
     assert courses.grade_class(one.handins, one.course)["submissions"][0]["status"] == "graded"
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with pytest.raises(CourseError, match="No locks available.*local disk"), alone_in(tmp_path, "a test"):
+        pass
 
 
 def test_nbgrader_autograde_beside_a_class_changes_no_mark(one, full_marks, monkeypatch):

@@ -285,6 +285,66 @@ def test_other_points_reach_gradebook_and_source(graded, monkeypatch):
     assert cell["metadata"]["nbgrader"]["points"] == rubric["1.2"].points
 
 
+def test_points_that_the_gradebook_lacks_are_given_though_no_check_changed(graded):
+    """After the instructor gave a cell other points by nbgrader's own means, who had all of them would keep the old number."""
+    path = graded.course / "source" / "lab04" / f"{ONE}.ipynb"
+    notebook = json.loads(path.read_text())
+    for cell in notebook["cells"]:
+        if cell["metadata"].get("nbgrader", {}).get("grade_id") == "check_1_2":
+            cell["metadata"]["nbgrader"]["points"] = 35
+    path.write_text(json.dumps(notebook))
+    assert courses.open_course(graded.course).generate_assignment("lab04", force=True)["success"]
+    assert grades(graded.course, "cyd")["check_1_2"][0] == load_rubric()["1.2"].points
+    outcome = regrades.regrade(graded.course)
+    assert not graded.bench.asked and not outcome["changes"]
+    assert grades(graded.course, "cyd")["check_1_2"][0] == 35
+    assert grades(graded.course, "bob")["check_1_2"][0] == pytest.approx(35 * (load_rubric()["1.2"].points - 2) / load_rubric()["1.2"].points)
+
+
+def test_what_nbgrader_could_not_do_is_said(graded, monkeypatch, capsys):
+    mend(monkeypatch, "1.2")
+    graded.bench.failed = {}
+    monkeypatch.setattr(courses, "_autograde", lambda api, student: {"success": student != "bob", "log": "the cell has gone"})
+    monkeypatch.setattr(courses, "settle", lambda *_: None)
+    assert cli.main(["regrade", str(graded.course)]) == 1
+    assert "bob: nbgrader could not take this hand-in: the cell has gone" in capsys.readouterr().out
+
+
+def test_late_ones_out_of_a_folder_of_their_own_drop_nobody(graded, tmp_path):
+    late = tmp_path / "late"
+    late.mkdir()
+    (late / "eve.py").write_text("e = 1")
+    before = reported(graded.course)
+    outcome = courses.grade_class(late, graded.course)
+    assert [r["student"] for r in outcome["submissions"]] == ["eve"]
+    after = reported(graded.course)
+    assert set(after) == {*before, "eve"} and all(after[student]["tasks"] == before[student]["tasks"] for student in before)
+    assert after["ann"]["manual"] == before["ann"]["manual"] or after["ann"]["manual"]["report"]["status"] == "marked"
+    rows = {row["student"] for row in csv.DictReader((graded.course / "grades.csv").open())}
+    assert rows == set(after)
+
+
+def test_a_gradebook_that_is_none_is_named(graded):
+    (graded.course / "gradebook.db").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(CourseError, match="gradebook.db"):
+        regrades.regrade(graded.course)
+
+
+def test_an_interrupted_grade_shows_what_was_judged(tmp_path, monkeypatch, capsys):
+    from grader import executors
+
+    def half(submissions, *_, **__):
+        yield {**result(), "student": submissions[0].student, "path": str(submissions[0].path), "isolation": "none"}
+        raise KeyboardInterrupt
+
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.py").write_text("x = 1")
+    monkeypatch.setattr(executors, "grade_all", half)
+    cli.main(["grade", str(tmp_path / "a.py"), str(tmp_path / "b.py")])
+    told = capsys.readouterr()
+    assert "stopped: 1 of 2 were judged" in told.err and "graded" in told.out
+
+
 def test_no_course_and_an_empty_one_are_named(tmp_path):
     with pytest.raises(CourseError, match="no gradebook.db in it"):
         regrades.regrade(tmp_path)
