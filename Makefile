@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-browser lab build bench clean
+.PHONY: demo test test-long test-browser lab build bench clean
 
 demo: $(STAMP)
 	$(BIN)/unetlab demo
@@ -15,6 +15,10 @@ test: $(STAMP)
 
 test-browser: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser
+
+# what `make test` takes a sample of: all wrong submissions, every variant before the judge, thousands of mangled files
+test-long: $(STAMP)
+	UNETLAB_LONG=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/test_checks.py tests/test_diagnosis.py tests/test_feedback.py tests/test_fuzz.py
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab labs

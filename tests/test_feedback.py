@@ -29,7 +29,7 @@ from tests.madeup import cell_of, made_up
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")  # nbgrader's own
 ONE, TWO, THREE = sorted(notebooks())
-EXAMPLES = int(os.environ.get("UNETLAB_EXAMPLES", "15"))
+EXAMPLES = 300 if os.environ.get("UNETLAB_LONG") else 15
 
 
 # ---- a class, judged by a made-up judge, through real nbgrader ----

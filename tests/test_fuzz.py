@@ -1,6 +1,6 @@
 """Mangled hand-ins: whatever a file went through, nothing crashes, no mark is gained, and every repair leaves a note.
 
-`HYPOTHESIS_PROFILE=thorough` runs thousands of examples; the usual run is a sample. The code in them is the lab's own.
+`UNETLAB_LONG=1` runs thousands of examples; the usual run is a sample. The code in them is the lab's own.
 """
 
 import copy
@@ -24,7 +24,7 @@ from grader.submissions import File, Submission, find_submissions
 from solutions.reference import reference_source
 from tests.helpers import ROOT, replaced, scores
 
-THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+THOROUGH = bool(os.environ.get("UNETLAB_LONG"))
 LAB = json.loads((ROOT / "labs/01_unet.ipynb").read_text())
 
 
