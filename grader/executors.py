@@ -133,8 +133,9 @@ def _in_processes(submissions: Iterable[Submission], jobs: int, options: Options
             try:
                 yield processes.result(future)
             except BrokenExecutor as error:
-                deaths[id(submission)] += 1
-                if deaths[id(submission)] < TRIES:
+                whose = (str(submission.path), submission.student)
+                deaths[whose] += 1
+                if deaths[whose] < TRIES:
                     again.append(submission)
                 else:
                     yield _given_up(submission, options, error)

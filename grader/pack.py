@@ -60,7 +60,8 @@ def pack(name: str, folder: Path | str = ".", out: Path | str | None = None) -> 
         raise ValueError('pack needs your name, such as pack("Ada Lovelace"): the zip is named after it')
     wanted = sorted(notebooks())
     there = {notebook: path for notebook in wanted if (path := newest_copy(folder, notebook))}
-    if not there and (folder / f"{assignment()}_student.py").is_file():
+    module = folder / f"{assignment()}_student.py"
+    if not there and module.is_file():
         wanted = []  # worked in an editor: the module is the hand-in
     elif not there:
         raise FileNotFoundError(f"{folder}: none of {', '.join(f'{n}.ipynb' for n in wanted)} is here; name their folder")
@@ -70,7 +71,8 @@ def pack(name: str, folder: Path | str = ".", out: Path | str | None = None) -> 
     findings = [f"{notebook}.ipynb is not here" for notebook in wanted if notebook not in there]
     findings += [f"{path.name} was taken for {n}.ipynb, the newest copy" for n, path in there.items() if path.stem != n]
     findings += [finding for notebook, path in there.items() for finding in _in_notebook(notebook, path, bool(reports))]
-    findings += _in_results(folder, there)
+    findings += [] if there else _unwritten(module.name, [module.read_text(encoding="utf-8", errors="replace")])
+    findings += _in_results(folder, list(there.values()) or [module])
     target = Path(out or folder) / f"{owner}_{assignment()}.zip"
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{target.parent}: no such folder; name one that exists for the zip")
@@ -113,10 +115,7 @@ def _in_notebook(name: str, path: Path, has_report: bool) -> list[str]:
     except Unreadable as problem:
         return [str(problem)]
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    unwritten: dict[str, list[str]] = {}
-    for task, function in (found for cell in code for found in TODO.findall(cell.source)):
-        unwritten.setdefault(task, []).append(function)
-    findings = [f"{path.name}: Task {task} is not written ({', '.join(names)})" for task, names in unwritten.items()]
+    findings = _unwritten(path.name, [cell.source for cell in code])
     checks = {task for task in load_rubric() if load_rubric()[task].notebook == name}
     run = {task for cell in code for task in checks if f'check("{task}")' in cell.source and cell.get("outputs")}
     if idle := sorted(checks - run):
@@ -130,12 +129,20 @@ def _in_notebook(name: str, path: Path, has_report: bool) -> list[str]:
     return findings + notes
 
 
+def _unwritten(name: str, texts: list[str]) -> list[str]:
+    """The tasks of a file whose stubs are as they were handed out."""
+    unwritten: dict[str, list[str]] = {}
+    for task, function in (found for text in texts for found in TODO.findall(text)):
+        unwritten.setdefault(task, []).append(function)
+    return [f"{name}: Task {task} is not written ({', '.join(names)})" for task, names in unwritten.items()]
+
+
 def _answers(notebook: str) -> list[str]:
     return [item.id for item in load_manual().values() if item.notebook == notebook]
 
 
-def _in_results(folder: Path, notebooks_here: dict[str, Path]) -> list[str]:
-    """Whether the checkpoint is there and fits the network of the notebooks."""
+def _in_results(folder: Path, works: list[Path]) -> list[str]:
+    """Whether the checkpoint is there and fits the network of the notebooks, or of the module."""
     from .notebook import check_namespace
     from .definitions import load
     from .submissions import find_submissions
@@ -145,10 +152,8 @@ def _in_results(folder: Path, notebooks_here: dict[str, Path]) -> list[str]:
     if experiment.checkpoint is None:
         return [*findings, experiment.problem]
     findings += [] if (folder / RESULTS / RECORD).is_file() else [f"{RESULTS}/{RECORD} is not here; it says how the network was built"]
-    if not notebooks_here:
-        return findings
     try:
-        sources = [source for s in find_submissions(list(notebooks_here.values())) for source in s.sources()]
+        sources = [source for s in find_submissions(works) for source in s.sources()]
         loaded = load(sources)
     except Unreadable as problem:
         return [*findings, str(problem)]

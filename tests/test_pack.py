@@ -14,8 +14,8 @@ from grader.build import read_labs, source_notebook
 from grader.judge import Judge
 from grader.pack import pack
 from grader.submissions import find_submissions
-from solutions.reference import reference
-from tests.helpers import ROOT, failed
+from solutions.reference import reference, reference_source
+from tests.helpers import ROOT, TRAINED, failed, replaced
 
 FEATURES = [8, 16]
 
@@ -114,6 +114,15 @@ def test_the_module_alone_can_be_packed(tmp_path):
     shutil.copy(ROOT / "starter/lab04_student.py", tmp_path)
     packed = pack("x", tmp_path)
     assert packed.files == ["lab04_student.py"] and any("no results/unet.pth yet" in finding for finding in packed.findings)
+    assert any(finding.startswith("lab04_student.py: Task 1.2 is not written (DecoderBlock.__init__") for finding in packed.findings)
+
+
+def test_a_checkpoint_is_tried_on_the_modules_network_too(tmp_path):
+    shutil.copytree(TRAINED, tmp_path / "results", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    for text, fits in ((reference_source(), True), (replaced(("self.bottleneck", "self.bottom")), False)):
+        (tmp_path / "lab04_student.py").write_text(text)
+        said = [finding for finding in pack("Ada", tmp_path).findings if "does not load into your UNet" in finding]
+        assert bool(said) != fits, said
 
 
 def test_broken_notebook_is_told_and_packed(work):
