@@ -3,6 +3,7 @@
 All known-wrong variants are asked in this process; the judge marks one of each task, and all with UNETLAB_LONG=1.
 """
 
+import ast
 import inspect
 import os
 from pathlib import Path
@@ -51,6 +52,15 @@ def undiagnosed():
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(Judge, "_diagnoses", lambda *_: [])
         yield
+
+
+def test_no_variant_writes_a_file_but_the_one_that_it_is_given():
+    """Variants run in the judge's own process, with the instructor's rights: one that saved to /dev/null replaced it by a file."""
+    for wrong in WRONG:
+        calls = [node for node in ast.walk(ast.parse(wrong_source(wrong))) if isinstance(node, ast.Call)]
+        saves = [call for call in calls if ast.unparse(call.func) == "torch.save"]
+        assert {ast.unparse(call.args[1]) for call in saves} <= {"checkpoint_path", "__import__('io').BytesIO()"}, wrong.name
+        assert not [call for call in calls if ast.unparse(call.func) == "open" or "write" in ast.unparse(call.func)], wrong.name
 
 
 @pytest.fixture(scope="module")
