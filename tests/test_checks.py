@@ -56,11 +56,16 @@ def undiagnosed():
 
 def test_no_variant_writes_a_file_but_the_one_that_it_is_given():
     """Variants run in the judge's own process, with the instructor's rights: one that saved to /dev/null replaced it by a file."""
+    allowed = _writes(reference_source()) | {"torch.save(best['weights'], __import__('io').BytesIO())"}
     for wrong in WRONG:
-        calls = [node for node in ast.walk(ast.parse(wrong_source(wrong))) if isinstance(node, ast.Call)]
-        saves = [call for call in calls if ast.unparse(call.func) == "torch.save"]
-        assert {ast.unparse(call.args[1]) for call in saves} <= {"checkpoint_path", "__import__('io').BytesIO()"}, wrong.name
-        assert not [call for call in calls if ast.unparse(call.func) == "open" or "write" in ast.unparse(call.func)], wrong.name
+        elsewhere = [call for call in _writes(wrong_source(wrong)) - allowed if not call.endswith(", checkpoint_path)")]
+        assert not elsewhere, wrong.name
+
+
+def _writes(source):
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    names = ("torch.save", "open", "np.save", "json.dump")
+    return {ast.unparse(call) for call in calls if ast.unparse(call.func) in names or "write" in ast.unparse(call.func)}
 
 
 @pytest.fixture(scope="module")
