@@ -212,6 +212,7 @@ class _Children:
     def __init__(self, judge: Judge, zygote: Zygote, sources: list[Source]):
         self.judge, self.zygote, self.sources = judge, zygote, sources
         self.child: Child | None = None
+        self.held = contextlib.ExitStack()  # the child and its place on the GPU
 
     def __enter__(self) -> _Children:
         return self
@@ -231,24 +232,18 @@ class _Children:
         self.end()
         judge = self.judge
         gpu_share = gpu.share(task.limits, judge.gpu_mb) if judge.gpu_mb else None
-        judge.places.__enter__()  # on the GPU it waits for a place
-        try:
-            cpu_seconds = sum(other.limits.cpu_seconds for other in load_rubric().values())
+        cpu_seconds = sum(other.limits.cpu_seconds for other in load_rubric().values())
+        with contextlib.ExitStack() as held:
+            held.enter_context(judge.places)  # on the GPU it waits for a place
             self.child = Child(self.zygote, self.sources, _stand_ins(stand_ins), task.limits, cpu_seconds, judge.device, gpu_share)
-        except BaseException:
-            judge.places.__exit__(None, None, None)
-            raise
+            held.callback(self.child.close)
+            self.held = held.pop_all()
         return self.child
 
     def end(self) -> None:
         """End the child, if there is one."""
-        if self.child is None:
-            return
-        child, self.child = self.child, None
-        try:
-            child.close()
-        finally:
-            self.judge.places.__exit__(None, None, None)
+        self.child = None
+        self.held.close()
 
 
 def _share_a_process(one: Limits, other: Limits) -> bool:
