@@ -17,7 +17,8 @@ import pytest
 pytest.importorskip("nbgrader")
 webdriver = pytest.importorskip("selenium.webdriver")
 
-from selenium.common.exceptions import NoAlertPresentException
+from selenium.common.exceptions import ElementClickInterceptedException, ElementNotInteractableException, NoAlertPresentException
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -136,8 +137,17 @@ def browser(graded, tmp_path_factory):
     driver.quit()
 
 
+NOT_YET = (ElementClickInterceptedException, ElementNotInteractableException, NoSuchElementException, StaleElementReferenceException)
+
+
 def see(browser, find, seconds=30):
-    return WebDriverWait(browser, seconds).until(lambda _: find())
+    """What `find` finds, as soon as it does; formgrader draws its tables anew while they are looked at."""
+    return WebDriverWait(browser, seconds, ignored_exceptions=NOT_YET).until(lambda _: find())
+
+
+def press(browser, find):
+    """Click the first element that `find` finds, as soon as it can be clicked."""
+    see(browser, lambda: (found := find()) and not found[0].click())
 
 
 def shoot(browser, element, name):
@@ -168,7 +178,7 @@ def open_submission(server, browser, notebook, student):
     """Open a student's notebook in formgrader, and wait until its script has filled in marks and comments."""
     for number in range(len(STUDENTS)):
         browser.get(f"{server}/formgrader/gradebook/lab04/{notebook}")
-        see(browser, lambda number=number: browser.find_elements(By.PARTIAL_LINK_TEXT, "Submission #")[number:])[0].click()
+        press(browser, lambda number=number: browser.find_elements(By.PARTIAL_LINK_TEXT, "Submission #")[number:])
         ready(browser)
         if student in browser.find_element(By.CSS_SELECTOR, ".breadcrumb").get_attribute("textContent"):
             return
@@ -193,7 +203,7 @@ def write(browser, name, text):
 
 def click(browser, text):
     """Click a link of this text, once it is there."""
-    see(browser, lambda: browser.find_elements(By.LINK_TEXT, text))[0].click()
+    press(browser, lambda: browser.find_elements(By.LINK_TEXT, text))
 
 
 def test_every_task_has_its_mark_comment_and_card(server, browser):
@@ -280,11 +290,12 @@ def test_from_the_assignment_to_a_mark_a_correction_and_the_feedback(server, bro
 
 def regenerate(browser, student):
     """Have formgrader write a student's feedback again."""
-    row = see(browser, lambda: [r for r in browser.find_elements(By.CSS_SELECTOR, "#main-table tr") if student in r.text])[0]
-    row.find_element(By.CSS_SELECTOR, ".generate-feedback a").click()
-    modal = see(browser, lambda: [m for m in browser.find_elements(By.CSS_SELECTOR, ".modal") if "feedback" in m.text], 120)[0]
-    assert "Successfully generated feedback" in modal.text
-    modal.find_element(By.CSS_SELECTOR, "button.btn-primary, .modal-footer button").click()
+    rows = "#main-table tr"
+    press(browser, lambda: [row.find_element(By.CSS_SELECTOR, ".generate-feedback a")
+                            for row in browser.find_elements(By.CSS_SELECTOR, rows) if student in row.text])
+    texts = see(browser, lambda: [m.text for m in browser.find_elements(By.CSS_SELECTOR, ".modal") if "feedback" in m.text], 120)
+    assert "Successfully generated feedback" in texts[0]
+    press(browser, lambda: browser.find_elements(By.CSS_SELECTOR, ".modal button.btn-primary, .modal .modal-footer button"))
     see(browser, lambda: not browser.find_elements(By.CSS_SELECTOR, ".modal, .modal-backdrop"))
 
 
