@@ -69,6 +69,11 @@ def transposed_numbers(student: Student) -> object:
     return derivatives(build(student, "DecoderBlock", *CHANNELS), *EVEN)
 
 
+def transposed_halves(student: Student) -> object:
+    """The same where x and skip have as many channels: what is joined with itself fits there."""
+    return derivatives(build(student, "DecoderBlock", 10, 5, 7), pictures(2, 10, 5, 6), EVEN[1])
+
+
 def transposed_without_norm(student: Student) -> object:
     """The same without norms."""
     return derivatives(build(student, "DecoderBlock", *CHANNELS, batch_norm=False), *EVEN)
@@ -243,7 +248,7 @@ SUBJECTS = {
         Subject("EncoderBlock elsewhere", ENCODER[1], uses=("DoubleConv elsewhere", "EncoderBlock")),
     ],
     "1.2": [
-        Subject("transpose", (transposed_layers, transposed_numbers, transposed_without_norm, transposed_random)),
+        Subject("transpose", (transposed_layers, transposed_numbers, transposed_halves, transposed_without_norm, transposed_random)),
         Subject("bilinear", (bilinear_layers, bilinear_numbers)),
         Subject("inputs", (transposed_inputs, bilinear_inputs), uses=("transpose",)),
         Subject("elsewhere", (transposed_places,), uses=("transpose",)),
