@@ -120,6 +120,11 @@ def said(check: dict) -> str:
     return "\n".join(line for line in str(check["message"]).splitlines() if line not in beside)
 
 
+def network_notes() -> tuple[str, ...]:
+    """How notes begin that tell how good a trained network is on pictures that nobody has seen."""
+    return tuple(f"{task.id}: the trained network reaches" for task in load_rubric().values() if task.experiment)
+
+
 def plain(text: str, limit: int = 600) -> str:
     """Return a text on one line, without control characters, markup replaced by look-alikes, at most `limit` long."""
     line = " ".join(visible(text).translate(LOOKALIKES).split())

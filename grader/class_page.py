@@ -20,10 +20,10 @@ import numpy as np
 from markupsafe import Markup
 
 from . import class_statistics
-from .cards import task_title, templates
+from .cards import network_notes, task_title, templates
 from .class_statistics import items_of, parts_of, task_marks, tasks_of, total
 from .exports import by_student
-from .rubric import assignment, load_manual, load_rubric, notebooks
+from .rubric import assignment, load_manual, notebooks
 from .text import visible
 
 SCRIPT = Path(__file__).parent / "templates" / "class.js"
@@ -86,8 +86,7 @@ def write_class_page(report: dict, path: Path, title: str = "") -> Path:
 def repairs(result: dict) -> list[str]:
     """The notes that ask for a look: all but those on errors carried forward and on the network, which the marks show."""
     carried = tuple(f"{task} was marked with" for task, o in result["tasks"].items() if o.get("carried_forward"))
-    network = tuple(f"{task.id}: the trained network reaches" for task in load_rubric().values() if task.experiment)
-    return [note for note in result["notes"] if not note.startswith(carried + network)]
+    return [note for note in result["notes"] if not note.startswith(carried + network_notes())]
 
 
 def attention(results: list[dict]) -> dict:

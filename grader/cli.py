@@ -218,10 +218,11 @@ def _regrade(options) -> int:
     walls = {"jobs": options.jobs, "device": options.device, "insecure": options.insecure, "executor": options.executor}
     outcome = regrade(options.course, options.student, dry_run=options.dry_run, say=print, **walls)
     print(changes_table(outcome))
-    print(*outcome.get("problems", []), sep="\n", end="\n" if outcome.get("problems") else "")
+    for problem in outcome["problems"]:
+        print(problem)
     if options.dry_run:
         print("A dry run: nothing was written.")
-    return 1 if outcome["kept"] or outcome.get("problems") else 0
+    return 1 if outcome["kept"] or outcome["problems"] else 0
 
 
 def _add_audit(commands) -> None:

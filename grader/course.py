@@ -77,11 +77,17 @@ def grade_class(
 def _with_the_others(api: NbGraderAPI, course: Path, outcome: dict) -> dict:
     """The outcome with all who handed in before: late ones graded out of a folder of their own drop nobody from the reports."""
     now = {result["student"] for result in outcome["submissions"]}
-    others = [handin for handin in handed_in(course) if handin.student not in now]
-    for handin in others:
-        handin.key = submission_key(handin.submission.path, assignment())
+    others = [handin for handin in keyed(course) if handin.student not in now]
     earlier = report_of(api, course, others, outcome["isolation"])["submissions"]
     return {**outcome, "submissions": [*outcome["submissions"], *earlier]}
+
+
+def keyed(course: Path) -> list[Handin]:
+    """Every hand-in that lies in a course, with the key of its state."""
+    found = handed_in(course)
+    for handin in found:
+        handin.key = submission_key(handin.submission.path, assignment())
+    return found
 
 
 def _grade(api: NbGraderAPI, course: Path, collected: list[Handin], how: tuple, say: Callable[[str], None]) -> list[dict]:

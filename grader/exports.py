@@ -32,7 +32,7 @@ def write_csv(path: Path, header: list[str], rows: Iterable[list]) -> Path:
 
 def cell(value: object) -> str:
     """A value as the text of a cell: on one line, without control characters, no formula; None is empty."""
-    text = "" if value is None else " ".join(visible(value).split("\n"))[:LONGEST]
+    text = "" if value is None else visible(value).replace("\n", " ")[:LONGEST]
     return FORMULA.sub(r"\1'", text)
 
 

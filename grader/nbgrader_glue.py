@@ -36,7 +36,10 @@ CHECKPOINTS = ("*.pth", "*.pt", "*.ckpt")
 SUBMISSION_KB = 1_000_000  # what is collected of one student: a few checkpoints, of which the judge takes one
 
 # What courses' nbgrader_config.py names.
-__all__ = ["CollectCheckpoints", "DefuseHtml", "FeedbackGrades", "JudgeGrades", "LenientNotebookExporter", "RepairSubmission", "find_alembic"]
+__all__ = [
+    "CHECKPOINTS", "CollectCheckpoints", "DefuseHtml", "FeedbackGrades", "JudgeGrades", "LenientNotebookExporter", "RepairSubmission",
+    "find_alembic",
+]
 
 
 # ---- reading: one broken notebook never stops the batch ----
@@ -260,13 +263,13 @@ CONFIG = '''\
 import os
 
 from grader.build import GENERATE_PREPROCESSORS
-from grader.nbgrader_glue import find_alembic
+from grader.nbgrader_glue import CHECKPOINTS, find_alembic
 
 find_alembic()
 c = get_config()
 c.CourseDirectory.root = os.path.dirname(os.path.abspath(__file__))
 # Checkpoints are judged where they lie, in submitted/; nbgrader would copy each two more times.
-c.CourseDirectory.ignore = [".ipynb_checkpoints", "*.pyc", "__pycache__", "feedback", "*.pth", "*.pt", "*.ckpt", "unetlab.json"]
+c.CourseDirectory.ignore = [".ipynb_checkpoints", "*.pyc", "__pycache__", "feedback", *CHECKPOINTS, "unetlab.json"]
 
 c.ExchangeFactory.collect = "grader.nbgrader_glue.CollectCheckpoints"
 

@@ -15,12 +15,12 @@ from nbgrader.apps import NbGraderAPI
 
 from . import sandbox
 from .changes import changes_of
-from .course import JOURNAL, NBGRADER_FAULT, booked, into_gradebook, is_marked, open_course, report_of, write_reports
+from .course import JOURNAL, NBGRADER_FAULT, booked, into_gradebook, is_marked, keyed, open_course, report_of, write_reports
 from .durable import CourseError, alone_in, check_database, whole
 from .executors import grade_all
 from .gradebook import GRADEBOOK, opened
-from .handover import Handin, handed_in
-from .journal import Journal, is_settled, merged, set_aside, stale_tasks, standing_of, submission_key, ungraded
+from .handover import Handin
+from .journal import Journal, is_settled, merged, set_aside, stale_tasks, ungraded
 from .rubric import assignment, load_rubric
 from .student import FAULTS
 
@@ -51,9 +51,7 @@ def regrade(
     with alone_in(course, "unetlab regrade"):
         api = open_course(course)
         api.config.JudgeGrades.update(retry=False, insecure=insecure, device=device)
-        everybody = handed_in(course)
-        for handin in everybody:
-            handin.key = submission_key(handin.submission.path, assignment())
+        everybody = keyed(course)
         chosen = _chosen(everybody, set(students), course)
         before = {handin.student: booked(course, handin) for handin in chosen}
         results, outcome = _judge_again(chosen, course, (jobs, device, insecure, progress, executor), dry_run, say)
@@ -104,7 +102,7 @@ def _judge_again(chosen: list[Handin], course: Path, how: tuple, dry_run: bool, 
         handin.student: {**(known[handin.key] or ungraded(handin.student, handin.problem)), "student": handin.student}
         for handin in chosen
     }
-    return results, {"judged": count, "tasks": tasks, "kept": kept}
+    return results, {"judged": count, "tasks": tasks, "kept": kept, "problems": []}
 
 
 def _grade(tasks: tuple[str, ...], handins: dict[str, Handin], jobs: int, device: str, insecure: bool, progress, executor):

@@ -236,7 +236,7 @@ def test_scores_add_up_to_the_judges_mark(count):
 
 @pytest.mark.parametrize("hidden", ["visible", "after_published"])
 def test_what_a_note_tells_of_a_hidden_check_is_kept_back_as_the_check_is(hidden):
-    secret = next(name for name, check in ((c["name"], c) for c in outcome_of(load_rubric()["1.1"], None)["checks"]) if check["hidden"])
+    secret = next(check["name"] for check in outcome_of(load_rubric()["1.1"], None)["checks"] if check["hidden"])
     notes = ["1.1: renamed", "3.5: the trained network reaches an IoU of 0.8", f"{secret}: what came could not be read"]
     document = gradescope.results(result({"1.1": outcome_of(load_rubric()["1.1"], None)}, notes=notes), hidden)
     jsonschema.validate(document, SCHEMA)
