@@ -1,9 +1,9 @@
 """Data sets and loaders of the lab: drawn animals for every machine, real pictures where they are at hand.
 
 Data sets of two classes give `(image, mask)`: image float32 `(3, H, W)` in [0, 1], mask float32 `(1, H, W)` of 0 and 1.
-CamVid, with eleven, gives class numbers int64 `(H, W)` instead. Pictures stay in [0, 1] on purpose. Who normalises
-them (`(x - mean) / std`) must undo it before plotting: normalised pictures go below 0 and above 1, and `imshow` then
-clips them to wrong colours.
+CamVid, with eleven, and the parts of drawn animals, with five, give class numbers int64 `(H, W)` instead. Pictures stay
+in [0, 1] on purpose. Who normalises them (`(x - mean) / std`) must undo it before plotting: normalised pictures go below
+0 and above 1, and `imshow` then clips them to wrong colours.
 
 Sections: loaders, augmentation, readers of picture files, the data sets, damaged files and wrong masks.
 """
@@ -23,16 +23,16 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset, random_split
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, random_split
 from torchvision import tv_tensors
 from torchvision.datasets import OxfordIIITPet
 from torchvision.transforms import v2
 from tqdm.auto import tqdm
 
-from drawn_pets import SyntheticPets
+from drawn_pets import PART_CLASSES, SyntheticParts, SyntheticPets
 
 DATA_VARIABLE = "UNETLAB_DATA"  # environment variable: the folder that holds the real pictures
-DATASETS = ("synthetic", "pets", "carvana")
+DATASETS = ("synthetic", "parts", "pets", "carvana", "camvid")
 DAMAGED = ("raise", "leave out")
 
 BORDERS = ("pet", "background")
@@ -43,17 +43,37 @@ CAMVID_CLASSES = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",
 )  # fmt: skip
 CAMVID_IGNORE = 11  # unlabelled pixels: pass ignore_index=CAMVID_IGNORE to the loss, leave them out of the metrics
+CLASSES = {"camvid": (CAMVID_CLASSES, CAMVID_IGNORE), "parts": (PART_CLASSES, None)}  # names, what does not count
 
-ROTATION = 15.0  # degrees, at most, either way
-ELASTIC = 10 / 512  # standard deviation of the elastic displacement, as a share of the side: the paper's 10 pixels
-JITTER = 0.3  # brightness, contrast and saturation change by up to this share, either way
+
+
+class Augmentation(NamedTuple):
+    """How far `augment_batch` alters pictures; every picture is mirrored at a half chance.
+
+    rotation: degrees, at most, either way. elastic: standard deviation of the bending, as a share of the side.
+    jitter: brightness, contrast and saturation change by up to this share, either way.
+    zoom: the picture is enlarged or shrunk by up to this factor, and moved by up to an eighth of its side; 1 does neither.
+    """
+
+    rotation: float
+    elastic: float
+    jitter: float
+    zoom: float = 1.0
+
+
+AUGMENTATIONS = {
+    "flip": Augmentation(rotation=0.0, elastic=0.0, jitter=0.0),
+    "lab": Augmentation(rotation=15.0, elastic=10 / 512, jitter=0.3),  # bends by the U-Net paper's 10 pixels of 512
+    "strong": Augmentation(rotation=15.0, elastic=10 / 512, jitter=0.3, zoom=1.5),
+}
+LAB = AUGMENTATIONS["lab"]
 
 
 # ------------------------------------------------------------------------------------------------------ loaders
 
 
 class Loaders(NamedTuple):
-    """The three loaders of a run; each batch is `images (B, 3, H, W)`, `masks (B, 1, H, W)`."""
+    """The three loaders of a run; each batch is `images (B, 3, H, W)` with `masks (B, 1, H, W)`, for classes `(B, H, W)`."""
 
     train: DataLoader | DeviceLoader
     val: DataLoader | DeviceLoader
@@ -62,27 +82,29 @@ class Loaders(NamedTuple):
 
 def make_loaders(
     name: str | None = None,
-    size: int | None = None,
+    size: int | tuple[int, int] | None = None,
     batch_size: int = 16,
     *,
     root: str | Path | None = None,
     count: int | None = None,
     seed: int = 42,
-    augment: bool = False,
+    augment: bool | str = False,
     device: str | torch.device = "cpu",
     download: bool = False,
     num_workers: int = 0,
     damaged: str = "raise",
 ) -> Loaders:
-    """Loaders for training (shuffled), validation and test, the first two an 80/20 split.
+    """Loaders for training (shuffled), validation and test, the first two an 80/20 split (CamVid has its own three).
 
-    name: "synthetic", "pets" or "carvana"; None takes "pets" where UNETLAB_DATA names a folder, else "synthetic".
-    size: side of the square pictures in pixels, 64 unless said (the handout's own size is 200).
+    name: "synthetic", "parts" (the same pictures, five classes), "pets", "carvana" or "camvid"; None takes "pets" where
+    UNETLAB_DATA names a folder, else "synthetic".
+    size: side of the square pictures, or (height, width), in pixels; 64 unless said (the handout's own size is 200).
     root: folder with the real pictures; UNETLAB_DATA or ./data unless said.
     count: pictures for training and validation together, a quarter as many for test. Synthetic: 1000 unless said.
     Others: all unless said; a smaller count draws that many by the seed (the files are sorted by breed and by car).
     seed: decides the drawn pictures, the split, the order of the batches and the augmentation.
-    augment: show each training picture altered anew in each epoch (see `augment`); never validation and test.
+    augment: show each training picture altered anew in each epoch, never validation and test: True or a name of
+    `AUGMENTATIONS`. True means "lab" (see `augment`), which is also what worker processes do.
     device: where `DeviceLoader` keeps the pictures and hands out the batches.
     num_workers: 0 takes `DeviceLoader`, which works in memory; more take torch's DataLoader with so many processes,
     slower for pictures of this size, whose batches come on the CPU (in pinned memory if device is a GPU).
@@ -92,8 +114,9 @@ def make_loaders(
     folder = os.environ.get(DATA_VARIABLE)
     name = name or ("pets" if folder else "synthetic")
     source = {"root": root or folder or "data", "download": download, "damaged": damaged}
-    trainval, test = _datasets(name, 64 if size is None else size, count, seed, source)
-    train, val = split_trainval(trainval, seed=seed)
+    train, val, test = _datasets(name, 64 if size is None else size, count, seed, source)
+    if num_workers and augment not in (False, True, "lab"):
+        raise ValueError(f"Worker processes know one way to alter pictures: augment={augment!r} needs num_workers=0.")
     if not num_workers:
         options = {"seed": seed, "device": device}
         train = DeviceLoader(train, batch_size, shuffle=True, augment=augment, **options)
@@ -103,15 +126,20 @@ def make_loaders(
     return _worker_loaders(train, val, test, seed, augment, options)
 
 
-def _datasets(name, size, count, seed, source) -> tuple[Dataset, Dataset]:
-    """Training with validation, and test."""
+def _datasets(name, size, count, seed, source) -> tuple[Dataset, Dataset, Dataset]:
+    """Training, validation and test."""
     if count is not None and count < 4:
         raise ValueError(f"count={count} is too few: it is shared out to train, val and test; give 4 or more.")
     root, damaged = source["root"], source["damaged"]
-    if name == "synthetic":
-        count = 1000 if count is None else count
+    if name in ("synthetic", "parts"):
+        count, (size, _) = 1000 if count is None else count, _square(size)
+        drawn = SyntheticParts if name == "parts" else SyntheticPets
         # Another stream of random numbers, so that the test pictures depend on neither count nor split.
-        return SyntheticPets(count, size, seed), SyntheticPets(count // 4, size, seed + 2**32)
+        return *split_trainval(drawn(count, size, seed), seed=seed), drawn(count // 4, size, seed + 2**32)
+    if name == "camvid":
+        parts = [CamVid(root, split, size, damaged=damaged) for split in CamVid.SPLITS]
+        shares = [count and count - count // 5, count and count // 5, count and count // 4]
+        return tuple(_at_most(part, share and max(1, share), seed) for part, share in zip(parts, shares))
     if name == "pets":
         trainval = OxfordPets(root, "trainval", size, download=source["download"], damaged=damaged)
         test = OxfordPets(root, "test", size, damaged=damaged)
@@ -119,7 +147,14 @@ def _datasets(name, size, count, seed, source) -> tuple[Dataset, Dataset]:
         trainval, test = (CarvanaCars(root, split, size, damaged=damaged) for split in CarvanaCars.SPLITS)
     else:
         raise ValueError(f"Unknown data set {name!r}: choose one of {', '.join(map(repr, DATASETS))}.")
-    return _at_most(trainval, count, seed), _at_most(test, count and count // 4, seed)
+    return *split_trainval(_at_most(trainval, count, seed), seed=seed), _at_most(test, count and count // 4, seed)
+
+
+def _square(size: int | tuple[int, int]) -> tuple[int, int]:
+    height, width = _height_width(size)
+    if height != width:
+        raise ValueError(f"size={size}: drawn pictures are square; give one number, the side in pixels.")
+    return height, width
 
 
 def _at_most(dataset: Dataset, count: int | None, seed: int) -> Dataset:
@@ -187,6 +222,12 @@ def _split_groups(groups: list, val_count: int, generator: torch.Generator) -> t
     return sorted(train), sorted(val)
 
 
+def joined(first: Dataset, second: Dataset) -> Dataset:
+    """The pictures of both, one after the other; two parts of one data set stay in its memory as they are."""
+    (base, chosen), (other, more) = _unwrap(first), _unwrap(second)
+    return Subset(base, chosen + more) if base is other else ConcatDataset([first, second])
+
+
 def _unwrap(dataset: Dataset) -> tuple[Dataset, list[int]]:
     """The data set below all Subsets, and which of its pictures are meant."""
     chosen = list(range(len(dataset)))
@@ -199,11 +240,14 @@ def _unwrap(dataset: Dataset) -> tuple[Dataset, list[int]]:
 class DeviceLoader:
     """Batches of a data set that lies in memory whole, on the GPU or the CPU; used like torch's DataLoader.
 
-    Yields `images` float32 `(B, 3, H, W)` in [0, 1] and `masks` float32 `(B, 1, H, W)` of 0 and 1, or for `CamVid`
+    Yields `images` float32 `(B, 3, H, W)` in [0, 1] and `masks` float32 `(B, 1, H, W)` of 0 and 1, or for classes
     int64 `(B, H, W)`, both on `device`; the last batch may be smaller. Pictures are read at the first use and kept as
     bytes; a batch is one indexing and, with augment, one `augment_batch`: no worker processes, no copies to the GPU.
     dataset: one of this module, a Subset of one, or any data set that gives `(image, mask)` tensors of one size.
-    shuffle, augment: for training. seed: decides order and augmentation, on every device alike; each epoch differs.
+    shuffle, augment: for training; augment is True ("lab") or a name of `AUGMENTATIONS`.
+    seed: decides order and augmentation, on every device alike; each epoch differs.
+    drop_last: leave out a last batch that is not full. shard: `(rank, processes)`, of each batch every `processes`-th
+    picture from `rank` on: together the processes see the batches that one would see, altered alike.
     Raises ValueError for an empty data set, a batch_size below 1, and for masks and pictures out of range.
     """
 
@@ -213,31 +257,48 @@ class DeviceLoader:
         batch_size: int = 16,
         *,
         shuffle: bool = False,
-        augment: bool = False,
+        augment: bool | str = False,
         seed: int = 42,
         device: str | torch.device = "cpu",
+        drop_last: bool = False,
+        shard: tuple[int, int] = (0, 1),
     ):
         if batch_size < 1 or len(dataset) < 1:
             raise ValueError(f"batch_size={batch_size} of {len(dataset)} pictures gives no batch: take 1 or more.")
         self.dataset, self.batch_size, self.device = dataset, batch_size, torch.device(device)
-        self.shuffle, self.augment = shuffle, augment
+        self.shuffle, self.augment, self.drop_last, self.shard = shuffle, augment, drop_last, shard
+        if isinstance(augment, str):
+            _choice("augment", augment, tuple(AUGMENTATIONS))
         self._generator = torch.Generator().manual_seed(seed)
         self._held: _Held | None = None
 
     def __len__(self) -> int:
-        return math.ceil(len(self.dataset) / self.batch_size)
+        batches = len(self.dataset) / self.batch_size
+        return math.floor(batches) if self.drop_last else math.ceil(batches)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Where the random numbers stand: loaded again, the next epoch is the one that would have come."""
+        return {"generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on where another loader's `state_dict` says."""
+        self._generator.set_state(state["generator"])
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         self._held = held = self._held or _hold(self.dataset, self.device)
         # A generator of its own for each epoch, so that an epoch left early does not change the next.
         epoch = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=self._generator)))
         order = held.chosen[torch.randperm(len(held.chosen), generator=epoch)] if self.shuffle else held.chosen
-        for indices in order.to(self.device).split(self.batch_size):
+        alter = AUGMENTATIONS.get(self.augment, LAB if self.augment else None)
+        for indices in order.to(self.device).split(self.batch_size)[: len(self)]:
+            mine = slice(self.shard[0], None, self.shard[1])
+            draws = _draw(len(indices), alter, epoch).to(self.device, mine) if alter else None
+            indices = indices[mine]
             # index_select copies whole rows; images[indices] goes byte by byte, which is slower than a DataLoader.
             images, masks = held.images.index_select(0, indices), held.masks.index_select(0, indices)
             images = images.float().div_(255) if images.dtype == torch.uint8 else images
             masks = masks.to(held.mask_dtype)
-            yield augment_batch(images, masks, epoch) if self.augment else (images, masks)
+            yield _alter_batch(images, masks, alter, draws) if alter else (images, masks)
 
 
 class _Held(NamedTuple):
@@ -253,7 +314,7 @@ def _hold(dataset: Dataset, device: torch.device) -> _Held:
     base, chosen = _unwrap(dataset)
     if isinstance(base, PictureFiles):
         base.preload(chosen)
-    if isinstance(base, (PictureFiles, SyntheticPets)):
+    if isinstance(base, (PictureFiles, SyntheticPets, SyntheticParts)):
         images, masks, dtype = base.images, base.masks, getattr(base, "mask_dtype", torch.float32)
     else:
         images, masks = (torch.stack(parts) for parts in zip(*(base[i] for i in chosen)))
@@ -292,10 +353,10 @@ def make_augmentation(height: int, width: int) -> v2.Transform:
 
     Raises ValueError for a picture more than six times as long as wide, which has too little to mirror at its edges.
     """
-    across, along = math.sin(math.radians(ROTATION)) / 2, (math.cos(math.radians(ROTATION)) - 1) / 2
+    across, along = math.sin(math.radians(LAB.rotation)) / 2, (math.cos(math.radians(LAB.rotation)) - 1) / 2
     # As far as a turned corner reaches over the edge, and four standard deviations of the bending.
-    x = math.ceil(across * height + (along + 4 * ELASTIC) * width)
-    y = math.ceil(across * width + (along + 4 * ELASTIC) * height)
+    x = math.ceil(across * height + (along + 4 * LAB.elastic) * width)
+    y = math.ceil(across * width + (along + 4 * LAB.elastic) * height)
     if x >= width or y >= height:
         raise ValueError(
             f"A picture of {height} x {width} pixels is too narrow to be turned: take one nearer a square."
@@ -304,10 +365,10 @@ def make_augmentation(height: int, width: int) -> v2.Transform:
         [
             v2.Pad([x, y], padding_mode="reflect"),
             v2.RandomHorizontalFlip(),
-            v2.RandomRotation(ROTATION, interpolation=v2.InterpolationMode.BILINEAR),
+            v2.RandomRotation(LAB.rotation, interpolation=v2.InterpolationMode.BILINEAR),
             _Elastic(),
             v2.CenterCrop([height, width]),
-            v2.ColorJitter(brightness=JITTER, contrast=JITTER, saturation=JITTER),  # v2 leaves masks as they are
+            v2.ColorJitter(brightness=LAB.jitter, contrast=LAB.jitter, saturation=LAB.jitter),  # v2 leaves masks as they are
         ]
     )
 
@@ -316,13 +377,13 @@ class _Elastic(v2.Transform):
     """Elastic deformation on the paper's coarse grid; v2.ElasticTransform blurs noise, which is slow when smooth."""
 
     def make_params(self, flat_inputs):
-        return {"displacement": _displacement(torch.randn(1, 2, 3, 3), *v2.query_size(flat_inputs))}
+        return {"displacement": _displacement(torch.randn(1, 2, 3, 3), *v2.query_size(flat_inputs), LAB.elastic)}
 
     def transform(self, inpt, params):
         return v2.functional.elastic(inpt, **params)
 
 
-def _displacement(nodes: Tensor, height: int, width: int) -> Tensor:
+def _displacement(nodes: Tensor, height: int, width: int, elastic: float) -> Tensor:
     """Displacements `(B, height, width, 2)` in sides of the picture, bicubic between nodes `(B, 2, 3, 3)`."""
     # Two products with (side, 3) matrices: faster than bicubic interpolation of the whole, and the same.
     unit = torch.eye(3, device=nodes.device)[None, None]
@@ -330,7 +391,7 @@ def _displacement(nodes: Tensor, height: int, width: int) -> Tensor:
         F.interpolate(unit, (side, 3), mode="bicubic", align_corners=True).view(side, 3) for side in (height, width)
     )
     displacement = torch.einsum("hi,bcij,wj->bhwc", down, nodes, across)
-    return 2 * ELASTIC * displacement  # grid_sample takes the side to be 2 long
+    return 2 * elastic * displacement  # grid_sample takes the side to be 2 long
 
 
 class Augmented(Dataset):
@@ -346,37 +407,73 @@ class Augmented(Dataset):
         return augment(*self.dataset[index])
 
 
-def augment_batch(images: Tensor, masks: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+def augment_batch(
+    images: Tensor, masks: Tensor, generator: torch.Generator | None = None, how: Augmentation | None = None
+) -> tuple[Tensor, Tensor]:
     """What `augment` does, for a whole batch at once on its own device, each picture altered by itself.
 
     images: float32 `(B, 3, H, W)` in [0, 1]. masks: float32 `(B, 1, H, W)` or int64 `(B, H, W)`.
     generator: on the CPU whatever the device, so that a seed means the same everywhere; None takes torch's global one.
-    Returns a new pair of the same shapes and types.
+    how: one of `AUGMENTATIONS`, or your own; the lab's unless said. Returns a new pair of the same shapes and types.
     """
-    count, _, height, width = images.shape
-    draws = (2 * torch.rand(count, 5, generator=generator) - 1).to(images.device)
-    nodes = torch.randn(count, 2, 3, 3, generator=generator).to(images.device)
+    how = how or LAB
+    draws = _draw(len(images), how, generator).to(images.device, slice(None))
+    return _alter_batch(images, masks, how, draws)
+
+
+class _Draws(NamedTuple):
+    """What chance says of each picture: flip, angle, colours `(B, 5)`; bending `(B, 2, 3, 3)`; zoom and shift `(B, 3)`."""
+
+    five: Tensor
+    nodes: Tensor
+    zoom: Tensor
+
+    def to(self, device: torch.device, part: slice) -> _Draws:
+        return _Draws(*(values[part].to(device) for values in self))
+
+
+def _draw(count: int, how: Augmentation, generator: torch.Generator | None) -> _Draws:
+    """Five and zoom from [-1, 1], nodes normal; the generator is on the CPU."""
+    five = 2 * torch.rand(count, 5, generator=generator) - 1
+    nodes = torch.randn(count, 2, 3, 3, generator=generator)
+    zoom = 2 * torch.rand(count, 3, generator=generator) - 1 if how.zoom != 1 else torch.zeros(count, 3)
+    return _Draws(five, nodes, zoom)
+
+
+def _alter_batch(images: Tensor, masks: Tensor, how: Augmentation, draws: _Draws) -> tuple[Tensor, Tensor]:
+    if how == AUGMENTATIONS["flip"]:  # exact, and without a grid
+        flipped = draws.five[:, 0] < 0
+        choose = (torch.where(flipped.view(-1, *[1] * (part.ndim - 1)), part.flip(-1), part) for part in (images, masks))
+        return tuple(choose)
     # On the CPU a few pictures at a time, which stay in its cache: twice as fast at 200 pixels.
+    count, _, height, width = images.shape
     few = max(1, 2**16 // (height * width)) if images.device.type == "cpu" else max(1, count)
-    parts = zip(*(part.split(few) for part in (images, masks, draws, nodes)))
-    images, masks = zip(*(_alter(*part) for part in parts))
+    parts = zip(*(part.split(few) for part in (images, masks, *draws)))
+    images, masks = zip(*(_alter(image, mask, how, _Draws(*drawn)) for image, mask, *drawn in parts))
     return torch.cat(images), torch.cat(masks)
 
 
-def _alter(images: Tensor, masks: Tensor, draws: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
-    """Alter pictures by draws `(B, 5)` from [-1, 1] (flip, angle, colours) and displaced nodes `(B, 2, 3, 3)`."""
+def _alter(images: Tensor, masks: Tensor, how: Augmentation, draws: _Draws) -> tuple[Tensor, Tensor]:
+    """Alter pictures as their draws say, in one resampling and one step of colours."""
     count, _, height, width = images.shape
-    flip, angle = torch.where(draws[:, 0] < 0, -1.0, 1.0), draws[:, 1] * math.radians(ROTATION)
-    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    angle = draws.five[:, 1] * math.radians(how.rotation)
+    # A grid of twice the reach shows the picture at half its size. The same for both axes, mirrored or not.
+    reach = torch.exp(-math.log(how.zoom) * draws.zoom[:, 0])
+    flip = torch.where(draws.five[:, 0] < 0, -reach, reach)
+    cos, sin, shift = angle.cos(), angle.sin(), draws.zoom[:, 1:] / 4  # the side is 2 long: an eighth of it
     # grid_sample measures x in half widths and y in half heights; a rotation needs both in one unit.
-    rows = [[cos * flip, -sin * height / width, zero], [sin * flip * width / height, cos, zero]]
+    rows = [
+        [cos * flip, -sin * reach * height / width, shift[:, 0]],
+        [sin * flip * width / height, cos * reach, shift[:, 1]],
+    ]
     theta = torch.stack([torch.stack(row, dim=-1) for row in rows], dim=1)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False) + _displacement(nodes, height, width)
+    bent = _displacement(draws.nodes, height, width, how.elastic)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False) + bent
     labels = masks.reshape(count, 1, height, width).float()
     options = {"padding_mode": "reflection", "align_corners": False}
     labels = F.grid_sample(labels, grid, mode="nearest", **options)
     images = F.grid_sample(images, grid, mode="bilinear", **options)
-    return _jitter(images, 1 + JITTER * draws[:, 2:]), labels.to(masks.dtype).reshape(masks.shape)
+    return _jitter(images, 1 + how.jitter * draws.five[:, 2:]), labels.to(masks.dtype).reshape(masks.shape)
 
 
 def _jitter(images: Tensor, factors: Tensor) -> Tensor:

@@ -32,6 +32,10 @@ SURROUNDINGS = torch.tensor(
 )  # fmt: skip
 
 
+PART_CLASSES = ("background", "legs", "tail", "body", "head")
+LAYERS = torch.tensor([1, 2, 3, 1, 4, 4], dtype=torch.uint8)  # class of what `_limbs` lays over each other, back to front
+
+
 class SyntheticPets(Dataset):
     """Drawn animals of varied shape, pose, scale and coat on cluttered ground, made in memory without any download.
 
@@ -44,29 +48,55 @@ class SyntheticPets(Dataset):
     """
 
     def __init__(self, count: int, size: int = 64, seed: int = 0):
-        if count < 0 or seed < 0 or size < 8:
-            raise ValueError(
-                f"count={count}, size={size}, seed={seed}: count and seed start at 0, size at 8 pixels; "
-                "give for example SyntheticPets(1000, size=64, seed=0)."
-            )
-        self.images = torch.empty(count, 3, size, size, dtype=torch.uint8)
-        self.masks = torch.empty(count, 1, size, size, dtype=torch.bool)
-        # Hundreds of small steps: a second thread gains nothing, and on a busy machine each step waits for it.
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            for start in range(0, count, GROUP):
-                images, masks = _draw_group(size, seed, start // GROUP)
-                self.images[start : start + GROUP] = images[: count - start]
-                self.masks[start : start + GROUP] = masks[: count - start]
-        finally:
-            torch.set_num_threads(threads)
+        self.images, parts = _draw(count, size, seed)
+        self.masks = parts[:, None] > 0  # bool (count, 1, size, size)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self.images[index].float() / 255, self.masks[index].float()
+
+
+class SyntheticParts(Dataset):
+    """The pictures of `SyntheticPets` with five classes, `PART_CLASSES`: background, and what is in front of it.
+
+    Item: image as there, class numbers int64 `(size, size)`; above 0 exactly where that mask is 1.
+    Raises ValueError as `SyntheticPets` does.
+    """
+
+    mask_dtype = torch.int64
+
+    def __init__(self, count: int, size: int = 64, seed: int = 0):
+        self.images, self.masks = _draw(count, size, seed)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.images[index].float() / 255, self.masks[index].long()
+
+
+def _draw(count: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Images uint8 `(count, 3, size, size)` and their parts uint8 `(count, size, size)`."""
+    if count < 0 or seed < 0 or size < 8:
+        raise ValueError(
+            f"count={count}, size={size}, seed={seed}: count and seed start at 0, size at 8 pixels; "
+            "give for example SyntheticPets(1000, size=64, seed=0)."
+        )
+    images = torch.empty(count, 3, size, size, dtype=torch.uint8)
+    parts = torch.empty(count, size, size, dtype=torch.uint8)
+    # Hundreds of small steps: a second thread gains nothing, and on a busy machine each step waits for it.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for start in range(0, count, GROUP):
+            drawn, labels = _draw_group(size, seed, start // GROUP)
+            images[start : start + GROUP] = drawn[: count - start]
+            parts[start : start + GROUP] = labels[: count - start]
+    finally:
+        torch.set_num_threads(threads)
+    return images, parts
 
 
 class _Dice:
@@ -136,7 +166,7 @@ def _smooth_union(a: Tensor, b: Tensor, k: Tensor) -> Tensor:
 
 
 def _draw_group(size: int, seed: int, group: int) -> tuple[Tensor, Tensor]:
-    """GROUP pictures: images uint8 `(GROUP, 3, size, size)` and masks bool `(GROUP, 1, size, size)`."""
+    """GROUP pictures: images uint8 `(GROUP, 3, size, size)` and their parts uint8 `(GROUP, size, size)`."""
     dice, canvas = _Dice(seed, group), _Canvas(size)
     frame = _frame(dice)
     layers = [_draw_layer(canvas, _place(cones, frame), frame) for cones in _limbs(dice, frame)]
@@ -148,7 +178,15 @@ def _draw_group(size: int, seed: int, group: int) -> tuple[Tensor, Tensor]:
     animal = _animal(canvas, dice, layers, frame, coat)
     ground = _ground(canvas, dice, coat)
     image = _light(canvas, dice, ground.lerp_(animal, canvas.cover(outline)[:, None]))
-    return (image.clamp_(0, 1) * 255).round_().to(torch.uint8), (outline < 0)[:, None]
+    return (image.clamp_(0, 1) * 255).round_().to(torch.uint8), _parts(layers, outline)
+
+
+def _parts(layers: list[Tensor], outline: Tensor) -> Tensor:
+    """Class of the foremost layer at each pixel of the animal; in fillets and ragged fur, of the nearest one."""
+    parts = LAYERS[torch.stack(layers).argmin(0)]
+    for layer, part in zip(layers, LAYERS):
+        parts = torch.where(layer < 0, part, parts)
+    return parts * (outline < 0)
 
 
 def _frame(dice: _Dice) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@
 |---|---|---|
 | logits `(B, 1, H, W)`, foreground or not | `binarize(logits)` | `iou`, `dice`, `pixel_accuracy`, `boundary_f1` |
 | logits `(B, C, H, W)`, C classes | `labels_from(logits)` | `mean_iou`, `mean_boundary_f1` |
-| a loader, either kind | either | `ConfusionMatrix`; `evaluate` for one network of two classes |
+| a loader, either kind | either | `ConfusionMatrix`; `evaluate` for a network of two classes, `evaluate_classes` |
 
 Nothing here guesses from values whether a tensor holds logits or labels: say it by the function you call.
 Pooled metrics (the default) count pixels over all pictures first; per-image metrics count in every picture alone.
@@ -16,8 +16,9 @@ Pixels whose true label is ignore_index count nowhere. Counts are integers; rati
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -263,24 +264,14 @@ def evaluate(
     """
     _check_device(model, device)
     confusion, boundary = ConfusionMatrix(2), []
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            for images, masks in _pairs(loader):
-                logits, masks = model(images.to(device)), masks.to(device)
-                _check_one_logit(logits, masks)
-                pred_masks = binarize(logits, threshold)
-                boundary.append(boundary_f1(pred_masks, masks, per_image=True).cpu())
-                confusion.update(pred_masks, masks)
-    finally:
-        for module, training in modes:  # one by one: frozen parts were in eval mode on purpose
-            module.training = training
-    if not boundary:
-        raise ValueError(
-            "The loader gave no batch, so there is nothing to measure: its data set is empty, drop_last drops the only "
-            "batch, or it is an iterator that was used up. Pass a DataLoader with at least one picture."
-        )
+    with _evaluating(model):
+        for images, masks in _pairs(loader):
+            logits, masks = model(images.to(device)), masks.to(device)
+            _check_one_logit(logits, masks)
+            pred_masks = binarize(logits, threshold)
+            boundary.append(boundary_f1(pred_masks, masks, per_image=True).cpu())
+            confusion.update(pred_masks, masks)
+    _check_any(boundary)
     return {
         "iou": confusion.iou()[1].item(),
         "iou_per_image": _mean(confusion.iou(per_image=True)[:, 1]),
@@ -289,6 +280,69 @@ def evaluate(
         "pixel_accuracy": confusion.pixel_accuracy().item(),
         "boundary_f1": _mean(torch.cat(boundary)),
     }
+
+
+def evaluate_classes(
+    model: nn.Module, loader: Iterable, device: torch.device | str, num_classes: int, ignore_index: int | None = None
+) -> dict[str, float | list[float]]:
+    """Metrics of a network of C classes over a whole loader, without gradients and in eval mode.
+
+    model: on device; gives logits `(B, C, H, W)`. Its modules are in the modes they had when this returns or raises.
+    loader: batches `(images, labels)`, labels `(B, H, W)` of 0 … num_classes - 1, or ignore_index.
+    Returns mean_iou, mean_dice and pixel_accuracy pooled over all pixels, boundary_f1 as a mean over the pictures, and
+    iou_per_class, a list; NaN there for a class that is neither predicted nor true.
+    Raises ValueError for a loader that gives nothing, a model on another device, NaN logits and wrong labels.
+    """
+    _check_device(model, device)
+    confusion, boundary = ConfusionMatrix(num_classes, ignore_index), []
+    with _evaluating(model):
+        for images, labels in _pairs(loader):
+            logits, labels = model(images.to(device)), labels.to(device)
+            _check_class_logits(logits, labels, num_classes)
+            predicted = labels_from(logits)
+            boundary.append(mean_boundary_f1(predicted, labels, num_classes, per_image=True, ignore_index=ignore_index).cpu())
+            confusion.update(predicted, labels)
+    _check_any(boundary)
+    _, predicted, true = _areas_of(confusion.matrix).unbind(-2)
+    present = predicted + true > 0
+    return {
+        "mean_iou": confusion.mean_iou().item(),
+        "mean_dice": confusion.mean_dice().item(),
+        "pixel_accuracy": confusion.pixel_accuracy().item(),
+        "boundary_f1": _mean(torch.cat(boundary)),
+        "iou_per_class": torch.where(present, confusion.iou(), math.nan).tolist(),
+    }
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode and no gradients; afterwards every module is in the mode it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:  # one by one: frozen parts were in eval mode on purpose
+            module.training = training
+
+
+def _check_any(batches: list) -> None:
+    if not batches:
+        raise ValueError(
+            "The loader gave no batch, so there is nothing to measure: its data set is empty, drop_last drops the only "
+            "batch, or it is an iterator that was used up. Pass a DataLoader with at least one picture."
+        )
+
+
+def _check_class_logits(logits: Tensor, labels: Tensor, num_classes: int) -> None:
+    expected = (labels.shape[0], num_classes, *labels.shape[1:]) if labels.ndim == 3 else None
+    if not torch.is_tensor(logits) or logits.shape != expected:
+        got = tuple(logits.shape) if torch.is_tensor(logits) else type(logits).__name__
+        raise ValueError(
+            f"The model gave {got} for labels {tuple(labels.shape)}; evaluate_classes needs logits (B, {num_classes}, H, W) and "
+            "labels (B, H, W). For one logit a pixel use evaluate; resize logits of another H × W to the labels."
+        )
 
 
 def _mean(values: Tensor) -> float:

@@ -1,6 +1,6 @@
-"""Figures for the notebooks: the U itself, predictions, the inside of a network, learning curves, tables, a slider.
+"""Figures for the notebooks: the U itself, predictions, the inside of a network, learning curves, tables, sliders.
 
-Every function but the last two returns a matplotlib Figure and leaves nothing open. A notebook shows it where the
+Every function but the last three returns a matplotlib Figure and leaves nothing open. A notebook shows it where the
 call ends a cell; elsewhere `display(figure)`, and outside notebooks `figure.savefig("name.png")`.
 Colours are Okabe and Ito's, told apart by colour-blind readers too.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import io
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
@@ -25,12 +26,19 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from torch import Tensor
 
-from metrics import binarize, boundary_f1, dice, iou
+from metrics import binarize, boundary_f1, dice, iou, mean_iou
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#5F6B75"
 SKY, CREAM, ROSE = "#D6EAF5", "#FBEBC8", "#F0DCE8"  # pale fills under dark text
 OUTCOMES = {"true positive": GREEN, "false positive": ORANGE, "false negative": "#CC79A7"}
 SERIES = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", RED, "#000000")  # one a model; then again with another line
+SEGNET_COLOURS = tuple(  # of CamVid's eleven classes, in the order of data_utils.CAMVID_CLASSES, as in SegNet's figures
+    (red / 255, green / 255, blue / 255)
+    for red, green, blue in (
+        (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0), (192, 128, 128),
+        (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
+    )
+)  # fmt: skip
 LINES, MARKERS = ("-", "--", ":"), "os^Dv<>"  # a second sign beside the colour
 
 
@@ -74,6 +82,43 @@ def draw_unet(
     axes.set(xlim=(0, 10), ylim=(-levels - 0.4, 1.4))
     axes.axis("off")
     _draw_key(axes, bool(skip))
+    return figure
+
+
+def draw_nested_unet(levels: int = 4) -> Figure:
+    """Draw the triangle of nodes X[i][j] of a UNet++ of so many levels: what each node sees, and which depth needs it.
+
+    The dotted lines are drawn for the last node of the top row alone, which sees all others of its row.
+    Raises ValueError for less than one level.
+    Source: Zhou et al.: UNet++, 2018, arXiv:1807.10165, figure 1.
+    """
+    if levels < 1:
+        raise ValueError(f"levels={levels}: one or more are needed.")
+    figure, ((axes,),) = _subplots(1, 1, (8.5, 0.95 * (levels + 1.6)))
+    fills = ("white", SKY, CREAM, ROSE)
+    x, y, r = (lambda i, j: 2.2 * j + 1.1 * i), (lambda i: -1.0 * i), 0.3
+    for i in range(levels + 1):
+        for j in range(levels + 1 - i):
+            fill = fills[(i + j) % 4] if i + j else "white"
+            axes.add_patch(FancyBboxPatch((x(i, j) - 0.5, y(i) - r / 1.3), 1.0, 2 * r / 1.3, boxstyle="round,pad=0,rounding_size=0.1",
+                                          facecolor=fill, edgecolor=GREY, lw=1.2))
+            axes.text(x(i, j), y(i), f"X[{i}][{j}]", ha="center", va="center", fontsize=10)
+            if i + j < levels:
+                _arrow(axes, (x(i, j) + 0.5, y(i)), (x(i, j + 1) - 0.5, y(i)), GREEN, "--")
+                if j == 0:
+                    _arrow(axes, (x(i, 0) + 0.15, y(i) - 0.24), (x(i + 1, 0) - 0.3, y(i + 1) + 0.24), RED)
+            if j:
+                _arrow(axes, (x(i + 1, j - 1) + 0.3, y(i + 1) + 0.24), (x(i, j) - 0.15, y(i) - 0.24), BLUE)
+    for j in range(levels - 1):  # those that are not next to the last one
+        bow = {"connectionstyle": f"arc3,rad={-0.16 - 0.02 * (levels - j)}", "arrowstyle": "-|>", "mutation_scale": 10, "lw": 1.2}
+        axes.add_patch(FancyArrowPatch((x(0, j), 0.24), (x(0, levels), 0.24), color=GREEN, linestyle=":", **bow))
+    for depth in range(1, levels + 1):
+        axes.text(x(0, depth) + 0.06, -0.32, f"depth {depth}", ha="left", va="top", fontsize=9, color=GREY)
+    keys = [(RED, "-", "2×2 max pool"), (BLUE, "-", "upsampled, ×2"), (GREEN, "--", "joined"), (GREEN, ":", "joined, of the whole row")]
+    handles = [Line2D([], [], color=colour, linestyle=line, lw=1.8, label=label) for colour, line, label in keys]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    axes.set(xlim=(-0.7, x(0, levels) + 0.7), ylim=(y(levels) - 0.5, 0.35 + 0.32 * levels))
+    axes.axis("off")
     return figure
 
 
@@ -192,7 +237,7 @@ def show_predictions(images: Tensor, masks: Tensor, logits: Tensor, threshold: f
         score = _show_outcome(axes[2, column], images[column], masks[column], logits[column], threshold)
         axes[2, column].set_title(f"IoU {score:.2f}", fontsize=10)
     _name_rows(axes, ("picture", "mask", "prediction"))
-    _outcome_key(figure, columns=1 if count == 1 else 3)
+    _outcome_key(figure)
     return figure
 
 
@@ -236,8 +281,9 @@ def _show_outcome(cell: Axes, image: Tensor, mask: Tensor, logits: Tensor, thres
     return float(iou(predicted[None], mask[None]))
 
 
-def _outcome_key(figure: Figure, columns: int = 3) -> None:
+def _outcome_key(figure: Figure) -> None:
     keys = [Patch(color=colour, label=name) for name, colour in OUTCOMES.items()]
+    columns = min(len(keys), max(1, int(figure.get_figwidth() / 1.5)))  # an inch and a half for each
     figure.legend(handles=keys, loc="outside lower center", ncols=columns, frameon=False, fontsize=10)
 
 
@@ -250,7 +296,98 @@ def _outcomes(picture: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> n
     return shown
 
 
+# ---------------------------------------------------------------------------------------------- classes
+
+
+def show_classes(
+    images: Tensor,
+    labels: Tensor,
+    predicted: Tensor | Mapping[str, Tensor],
+    names: Sequence[str],
+    ignore_index: int | None = None,
+    count: int = 4,
+    colours: Sequence = SEGNET_COLOURS,
+) -> Figure:
+    """Show pictures, their classes and the predicted ones in colours, with each picture's mean IoU and a key.
+
+    images: `(B, 3, H, W)` in [0, 1]. labels, predicted: int64 `(B, H, W)` of 0 … len(names) - 1; labels may hold
+    ignore_index, which is black and counts nowhere. predicted may be several ones by name, a row each, or none: {}.
+    names: the classes'. count: pictures at most.
+    colours: one a class, RGB in [0, 1] or anything matplotlib takes; SegNet's for CamVid unless said.
+    Raises ValueError for other shapes, for labels without a name and for fewer colours than classes.
+    """
+    _check(images)
+    rows = dict(predicted) if isinstance(predicted, Mapping) else {"prediction": predicted}
+    if len(colours) < len(names):
+        raise ValueError(f"{len(colours)} colours for {len(names)} classes: pass colours= with one for each.")
+    _check_labels("labels", labels, images, len(names), ignore_index)
+    for name, plane in rows.items():
+        _check_labels(name, plane, images, len(names))
+    count = max(1, min(count, len(images)))
+    palette = np.array([to_rgb(colour) for colour in colours[: len(names)]] + [(0.0, 0.0, 0.0)])
+    rows_of_key = math.ceil(len(names) / max(2, count))
+    figure, axes = _grid(2 + len(rows), count)
+    high = 1.9 * images.shape[-2] / images.shape[-1] + 0.1  # inches, of a picture 1.9 wide
+    figure.set_size_inches(figure.get_figwidth(), (2 + len(rows)) * high + 0.5 + 0.25 * rows_of_key)
+    for column in range(count):
+        truth = labels[column].cpu()
+        axes[0, column].imshow(_pixels(images[column]))
+        for row, plane in enumerate([truth, *(found[column].cpu() for found in rows.values())], start=1):
+            coloured = plane if ignore_index is None else torch.where(plane == ignore_index, len(names), plane)
+            axes[row, column].imshow(palette[coloured.numpy()])
+            if row > 1:
+                score = mean_iou(plane[None], truth[None], len(names), ignore_index=ignore_index)
+                axes[row, column].set_title(f"mIoU {score:.2f}", fontsize=10)
+    _name_rows(axes, ("picture", "classes", *rows))
+    shown = [*zip(palette, names), *[((0, 0, 0), "not labelled")] * (ignore_index is not None)]
+    keys = [Patch(facecolor=colour, edgecolor=GREY, label=name) for colour, name in shown]
+    figure.legend(handles=keys, loc="outside lower center", ncols=max(2, count), frameon=False, fontsize=9)
+    return figure
+
+
+def _check_labels(name: str, plane: Tensor, images: Tensor, classes: int, ignore_index: int | None = None) -> None:
+    expected = (len(images), *images.shape[2:])
+    if tuple(plane.shape) != expected or plane.is_floating_point():
+        raise ValueError(f"{name} {plane.dtype} {tuple(plane.shape)}: class numbers {expected} are expected; labels_from(logits).")
+    wrong = (plane < 0) | (plane >= classes)
+    if ignore_index is not None:
+        wrong &= plane != ignore_index
+    if wrong.any():
+        raise ValueError(f"{name} holds {int(plane[wrong][0])}, but names has 0 to {classes - 1}: pass ignore_index for others.")
+
+
 # ---------------------------------------------------------------------------------------------- inside a network
+
+
+def show_seams(image: Tensor, logits_by_name: Mapping[str, Tensor], window: int | None = None) -> Figure:
+    """Predictions of one picture side by side, and below how far each one's probabilities are from the first one's.
+
+    image: `(1, 3, H, W)` in [0, 1]. logits_by_name: name → `(1, 1, H, W)`, raw; two or more, the first is the measure.
+    window: side of the windows in pixels, drawn as a square in the corner of the picture for its size.
+    Raises ValueError for shapes that do not fit, or less than two predictions.
+    """
+    _check(image, **{name: logits for name, logits in logits_by_name.items()})
+    if len(image) != 1 or len(logits_by_name) < 2:
+        raise ValueError(f"{len(image)} pictures and {len(logits_by_name)} predictions: one picture and two or more are expected.")
+    probabilities = {name: torch.sigmoid(logits[0, 0].detach().float().cpu()) for name, logits in logits_by_name.items()}
+    first = next(iter(probabilities.values()))
+    most = max(float((other - first).abs().max()) for other in probabilities.values()) or 1.0
+    columns, ratio = len(probabilities), image.shape[-2] / image.shape[-1]
+    figure, axes = _grid(2, columns)
+    figure.set_size_inches(2.9 * columns, 2.5 * ratio * 2 + 0.8)
+    for column, (name, probability) in enumerate(probabilities.items()):
+        axes[0, column].imshow(probability.numpy(), cmap="gray", vmin=0, vmax=1)
+        axes[0, column].set_title(name, fontsize=10)
+        if column:
+            off = (probability - first).abs()
+            shown = axes[1, column].imshow(off.numpy(), cmap="viridis", vmin=0, vmax=most)
+            axes[1, column].set_xlabel(f"mean {float(off.mean()):.4f}", fontsize=9)
+    axes[1, 0].imshow(_pixels(image[0]))
+    if window:
+        axes[1, 0].add_patch(plt.Rectangle((0, 0), window, window, fill=False, edgecolor=RED, lw=2))
+        axes[1, 0].set_xlabel(f"picture; the square: one window of {window}", fontsize=9)
+    figure.colorbar(shown, ax=axes[1, 1:].tolist(), shrink=0.8, label=f"distance from '{next(iter(probabilities))}'")
+    return figure
 
 
 def show_feature_maps(
@@ -382,7 +519,8 @@ def _by_block(norms: Mapping[str, float]) -> dict[str, dict[str, float]]:
     blocks: dict[str, dict[str, float]] = {}
     for name, norm in norms.items():
         first, second, *_ = [*name.split("."), ""]
-        blocks.setdefault(f"{first}.{second}" if second.isdigit() else first, {})[name] = float(norm)
+        listed = second.isdigit() and first != "head"  # a head of several layers is one block
+        blocks.setdefault(f"{first}.{second}" if listed else first, {})[name] = float(norm)
     return blocks
 
 
@@ -483,20 +621,48 @@ def compare_histories(
     if not histories or lacking:
         held = ", ".join(dict.fromkeys(name for history in histories.values() for name in history))
         raise ValueError(f"No {key!r} in {lacking or 'no histories'}: they hold {held or 'nothing yet'}.")
-    figure, ((axes,),) = _subplots(1, 1, (9, 4))
+    figure, ((axes,),) = _subplots(1, 1, (9, max(4, 0.7 + 0.2 * len(histories))))  # the legend is a column of names
     quantity = _split(key)[1]
     for position, (name, history) in enumerate(histories.items()):
         colour, line = SERIES[position % 7], LINES[position // 7 % 3]
         best = _best(history[key], quantity)
-        label = f"{name}: best {best[1]:.3f}, epoch {best[0]}" if best else name
+        label = f"{_short(name)}: best {best[1]:.3f}, epoch {best[0]}" if best else _short(name)
         _draw_curve(axes, history[key], label, colour, line)
         if best:
             axes.plot(*best, "*", color=colour, ms=13, mec="white", zorder=3)
     _dress(axes, quantity, [history[key] for history in histories.values()])
     axes.get_legend().remove()  # many runs leave no free corner
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
-    axes.set_title(title or f"{PARTS[_split(key)[0]][0]} {NAMES.get(quantity, quantity)}".strip())
+    figure.legend(loc="outside right center", frameon=False, fontsize=9)
+    axes.set_title("")
+    figure.suptitle(title or f"{PARTS[_split(key)[0]][0]} {NAMES.get(quantity, quantity)}".strip(), fontsize=12)
     return figure
+
+
+def plot_scores(scores: Mapping[str, tuple[float, float]], label: str, title: str | None = None) -> Figure:
+    """Plot one score of several runs as points with their spread, the best at the top.
+
+    scores: name of the run → (mean, standard deviation over seeds; 0 where there is one seed). label: the score's name.
+    Raises ValueError for no scores.
+    """
+    if not scores:
+        raise ValueError("No scores: at least one run is needed.")
+    ordered = sorted(scores.items(), key=lambda item: item[1][0])
+    figure, ((axes,),) = _subplots(1, 1, (7, 0.8 + 0.38 * len(ordered)))
+    places = range(len(ordered))
+    means, spreads = [value[0] for _, value in ordered], [value[1] for _, value in ordered]
+    axes.errorbar(means, places, xerr=spreads, fmt="o", color=BLUE, capsize=4, lw=1.6)
+    axes.set_yticks(places, [_short(name) for name, _ in ordered])
+    axes.set(xlabel=label, ylim=(-0.6, len(ordered) - 0.4))
+    axes.grid(axis="x", color="#DDDDDD", lw=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    if title:  # over the names too: an axes' title is centred over the points alone
+        figure.suptitle(textwrap.fill(title, 70), fontsize=12)
+    return figure
+
+
+def _short(name: str) -> str:
+    """A long name with its middle left out: beside curves and points it would take their room."""
+    return name if len(name) <= 42 else f"{name[:26]} … {name[-13:]}"
 
 
 def _split(key: str) -> tuple[str, str]:
@@ -716,6 +882,59 @@ def _outcome_png(image: Tensor, mask: Tensor, logits: Tensor, threshold: float) 
     for cell, name in zip(axes[0], ("picture", "probability of pet", f"above {threshold:.2f}")):
         cell.set_title(name, fontsize=10)
     _outcome_key(figure)
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=100)
+    return data.getvalue()
+
+
+def attention_viewer(images: Tensor, maps: Mapping[str, Tensor], index: int = 0):
+    """Sliders over the attention of a network: which picture, which gate, how opaque, and from which α on.
+
+    images: `(B, 3, H, W)` in [0, 1]. maps: name of a gate → `(B, 1, h, w)` in [0, 1], shown bilinear at H × W.
+    index: the picture shown first. Returns an ipywidgets VBox of: picture, gate, opacity, threshold, own colours, range (HTML),
+    picture (PNG). Needs a notebook to be moved; elsewhere it stands still.
+    Raises ValueError for no maps, values outside [0, 1], other numbers of maps than of pictures, and an index outside the batch.
+    """
+    import ipywidgets as widgets  # here alone: the other figures need no notebook
+
+    _check(images)
+    if not maps or not 0 <= index < len(images):
+        raise ValueError(f"{len(maps)} gates and picture {index} of {len(images)}: one gate or more, and one of the pictures.")
+    if wrong := [name for name, alpha in maps.items() if len(alpha) != len(images)]:
+        raise ValueError(f"{wrong[0]} has {len(maps[wrong[0]])} maps for {len(images)} pictures: one map a picture is expected.")
+    images = images.detach().cpu()
+    alphas = {name: [_attention_map(alpha[i : i + 1]) for i in range(len(images))] for name, alpha in maps.items()}
+    wide = {"layout": widgets.Layout(width="420px"), "style": {"description_width": "80px"}}
+    picture = widgets.IntSlider(
+        value=index, min=0, max=len(images) - 1, description="picture", disabled=len(images) == 1, **wide
+    )
+    gate = widgets.Dropdown(options=list(alphas), description="gate", **wide)
+    opacity = widgets.FloatSlider(value=0.6, min=0, max=1, step=0.05, description="opacity", **wide)
+    threshold = widgets.FloatSlider(value=0, min=0, max=1, step=0.01, description="α at least", **wide)
+    own_scale = widgets.Checkbox(value=False, description="colours from this map's least to its largest α", indent=False)
+    span, view = widgets.HTML(), widgets.Image(format="png")
+
+    def follow(_change=None):
+        alpha = alphas[gate.value][picture.value]
+        above = float((alpha >= threshold.value).float().mean())
+        span.value = f"α from <b>{float(alpha.min()):.3f}</b> to <b>{float(alpha.max()):.3f}</b>, {above:.0%} of the positions shown"
+        view.value = _attention_png(images[picture.value], alpha, opacity.value, threshold.value, own_scale.value)
+
+    for control in (picture, gate, opacity, threshold, own_scale):
+        control.observe(follow, names="value")
+    follow()
+    return widgets.VBox([picture, gate, opacity, threshold, own_scale, span, view])
+
+
+def _attention_png(image: Tensor, alpha: Tensor, opacity: float, threshold: float, own_scale: bool) -> bytes:
+    grey = _pixels(image).mean(-1)
+    large = F.interpolate(alpha, grey.shape, mode="bilinear", align_corners=False)[0, 0].numpy()
+    figure, axes = _grid(1, 2)
+    axes[0, 0].imshow(_pixels(image))
+    axes[0, 1].imshow(grey, cmap="gray", vmin=-0.5, vmax=1)  # lightened: dark fur would hide the colours
+    limits = {"vmin": float(alpha.min()), "vmax": float(alpha.max())} if own_scale else {"vmin": 0, "vmax": 1}
+    shown = axes[0, 1].imshow(np.ma.masked_less(large, threshold), cmap="viridis", alpha=opacity, **limits)
+    figure.colorbar(shown, ax=axes[0, 1], shrink=0.85, label="α")
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=100)
     return data.getvalue()

@@ -8,18 +8,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
+import data_utils
 from data_utils import (
+    AUGMENTATIONS,
+    CLASSES,
     Augmented,
     CamVid,
     CarvanaCars,
     DeviceLoader,
     OxfordPets,
+    SyntheticParts,
     SyntheticPets,
     augment,
     augment_batch,
     make_loaders,
     split_trainval,
 )
+from drawn_pets import PART_CLASSES
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 needs_pictures = pytest.mark.skipif(
@@ -109,6 +114,25 @@ def test_sizes_show_the_same_scene():
     assert (shrunk == small.bool()).float().mean() > 0.97
 
 
+def test_parts_are_the_mask_in_more_classes():
+    pets, parts = SyntheticPets(70, 48, seed=2), SyntheticParts(70, 48, seed=2)
+    for (image, mask), (same, labels) in zip(pets, parts):
+        assert torch.equal(image, same) and labels.dtype == torch.int64
+        assert torch.equal(labels[None] > 0, mask.bool())
+    shares = torch.bincount(parts.masks.flatten().long(), minlength=5) / parts.masks.numel()
+    assert len(shares) == len(PART_CLASSES) and shares.min() > 0.003  # each part is seen often enough to be learned
+    heads = torch.stack([labels == PART_CLASSES.index("head") for _, labels in parts]).flatten(1).any(1)
+    assert heads.float().mean() > 0.8
+
+
+def test_parts_come_in_batches_of_class_numbers():
+    loaders = make_loaders("parts", 16, 8, count=20, augment="lab")
+    images, labels = next(iter(loaders.train))
+    assert images.shape == (8, 3, 16, 16) and labels.shape == (8, 16, 16) and labels.dtype == torch.int64
+    assert 0 <= labels.min() and labels.max() < len(PART_CLASSES)
+    assert CLASSES["parts"] == (PART_CLASSES, None)
+
+
 @pytest.mark.parametrize("wrong", [{"count": -1}, {"size": 4}, {"seed": -1}])
 def test_drawn_refuses_impossible_arguments(wrong):
     with pytest.raises(ValueError, match="for example SyntheticPets"):
@@ -172,7 +196,7 @@ def test_test_pictures_depend_on_no_split():
 
 
 def test_loaders_name_the_choices(tmp_path):
-    with pytest.raises(ValueError, match="'cats'.*'synthetic', 'pets', 'carvana'"):
+    with pytest.raises(ValueError, match="'cats'.*'synthetic', 'parts', 'pets', 'carvana', 'camvid'"):
         make_loaders("cats")
     with pytest.raises(ValueError, match="4 or more"):
         make_loaders(count=3)
@@ -293,14 +317,13 @@ WAYS = pytest.mark.parametrize("way", [one_by_one, augment_batch])
 
 
 def off(monkeypatch, *names):
-    for name in names:
-        monkeypatch.setattr(f"data_utils.{name}", 0.0)
+    monkeypatch.setattr("data_utils.LAB", data_utils.LAB._replace(**dict.fromkeys(names, 0.0)))
 
 
 @needs_pictures
 @WAYS
 def test_picture_and_mask_go_the_same_way(way, monkeypatch):
-    off(monkeypatch, "JITTER")
+    off(monkeypatch, "jitter")
     torch.manual_seed(0)
     masks = stack(OxfordPets(SHARED, size=(96, 120)), range(0, 320, 10))[1]
     shown, moved = way(masks.expand(-1, 3, -1, -1), masks)  # the mask is the picture, too
@@ -324,7 +347,7 @@ def ramps(count, height, width):
 @WAYS
 @pytest.mark.parametrize("height, width", [(60, 60), (48, 96)])
 def test_flip_and_rotation_are_as_said(way, height, width, monkeypatch):
-    off(monkeypatch, "JITTER", "ELASTIC")
+    off(monkeypatch, "jitter", "elastic")
     torch.manual_seed(0)
     images = way(ramps(300, height, width), torch.zeros(300, 1, height, width))[0] * 1000
     middle = images[:, :2, height // 2 - 5 : height // 2 + 6, width // 2 - 5 : width // 2 + 6]
@@ -340,19 +363,19 @@ def test_flip_and_rotation_are_as_said(way, height, width, monkeypatch):
 
 @WAYS
 def test_bending_is_smooth_and_of_the_papers_size(way, monkeypatch):
-    off(monkeypatch, "JITTER", "ROTATION")
+    off(monkeypatch, "jitter", "rotation")
     torch.manual_seed(0)
     plain = ramps(200, 64, 64)
     rows = (way(plain, torch.zeros(200, 1, 64, 64))[0] - plain)[:, 1, 8:-8, 8:-8] * 1000  # a flip leaves rows alone
     assert 0.4 < rows.std() / (64 * 10 / 512) < 1.4
     assert rows.diff(dim=1).abs().max() < 0.6  # below 1: nothing folds over
-    off(monkeypatch, "ELASTIC")
+    off(monkeypatch, "elastic")
     assert (way(plain, torch.zeros(200, 1, 64, 64))[0] - plain)[:, 1, 8:-8, 8:-8].abs().max() < 1e-5
 
 
 @WAYS
 def test_colours_change_in_the_picture_alone(way, monkeypatch):
-    off(monkeypatch, "ROTATION", "ELASTIC")
+    off(monkeypatch, "rotation", "elastic")
     torch.manual_seed(0)
     images = torch.tensor([0.6, 0.4, 0.2])[:, None, None].expand(100, 3, 16, 16).clone()
     images[:, :, :8] *= 0.5
@@ -432,3 +455,61 @@ def test_augmented_wraps_any_data_set():
     assert len(altered) == 5 and not torch.equal(altered[2][0], pets[2][0])
     assert set(altered[2][1].unique().tolist()) <= {0.0, 1.0}
     assert len(DataLoader(altered, 2)) == 3
+
+
+def test_flip_alone_mirrors_half_of_the_pictures_exactly():
+    images, masks = torch.rand(200, 3, 6, 8), torch.randint(2, (200, 1, 6, 8)).float()
+    shown, moved = augment_batch(images, masks, torch.Generator().manual_seed(0), AUGMENTATIONS["flip"])
+    mirrored = (shown == images.flip(-1)).flatten(1).all(1)
+    assert 70 < mirrored.sum() < 130
+    assert torch.equal(shown[~mirrored], images[~mirrored]) and torch.equal(moved[~mirrored], masks[~mirrored])
+    assert torch.equal(moved[mirrored], masks[mirrored].flip(-1))
+
+
+@pytest.mark.parametrize("height, width", [(64, 64), (48, 96)])
+def test_zoom_keeps_angles_and_moves_by_an_eighth_at_most(height, width):
+    zoom = data_utils.Augmentation(rotation=0.0, elastic=0.0, jitter=0.0, zoom=1.5)
+    images = augment_batch(ramps(300, height, width), torch.zeros(300, 1, height, width), torch.Generator().manual_seed(0), zoom)[0] * 1000
+    middle = images[:, :2, height // 2 - 5 : height // 2 + 6, width // 2 - 5 : width // 2 + 6]
+    along_x, along_y = (middle.diff(dim=dim).mean((2, 3)) for dim in (3, 2))
+    scale = along_x.norm(dim=1)
+    assert torch.allclose(scale, along_y.norm(dim=1), atol=0.03)  # no stretching, on pictures that are no squares, too
+    assert 0.66 < scale.min() < 0.72 and 1.4 < scale.max() < 1.51 and abs(scale.log().mean()) < 0.05
+    moved = (middle.mean((2, 3)) - 500).abs().amax(0) / torch.tensor([width, height])  # in sides
+    assert (moved < 0.14).all() and (moved > 0.1).all()
+
+
+@pytest.mark.parametrize("how", [False, "flip", "strong"])
+def test_shards_are_the_one_loaders_batches_shared_out(how):
+    dataset, options = SyntheticPets(22, 16), {"shuffle": True, "augment": how, "seed": 4, "drop_last": True}
+    whole = DeviceLoader(dataset, 8, **options)
+    parts = [DeviceLoader(dataset, 8, shard=(rank, 3), **options) for rank in range(3)]
+    assert len(whole) == len(parts[0]) == 2  # the last six are left out
+    for _ in range(2):
+        for (images, masks), *shares in zip(whole, *parts, strict=True):
+            assert [len(share[0]) for share in shares] == [3, 3, 2]
+            for rank, share in enumerate(shares):
+                assert torch.equal(share[0], images[rank::3]) and torch.equal(share[1], masks[rank::3])
+
+
+def test_a_loader_goes_on_where_another_stopped():
+    first, second = (DeviceLoader(SyntheticPets(8, 8), 8, shuffle=True, augment="strong") for _ in range(2))
+    next(iter(first))
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(next(iter(first))[0], next(iter(second))[0])
+
+
+def test_unknown_augmentations_are_refused():
+    with pytest.raises(ValueError, match="'wild'.*'flip', 'lab', 'strong'"):
+        DeviceLoader(SyntheticPets(4, 8), augment="wild")
+    with pytest.raises(ValueError, match="num_workers=0"):
+        make_loaders(count=8, augment="strong", num_workers=1)
+
+
+@needs_pictures
+def test_camvid_has_its_own_three_parts():
+    loaders = make_loaders("camvid", size=(18, 24), batch_size=4, root=SHARED, count=20, augment="lab")
+    assert [len(loader.dataset) for loader in loaders] == [16, 4, 5]
+    images, labels = next(iter(loaders.train))
+    assert images.shape == (4, 3, 18, 24) and labels.shape == (4, 18, 24) and labels.dtype == torch.int64
+    assert len(make_loaders("camvid", size=8, root=SHARED).test.dataset) == 233

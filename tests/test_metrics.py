@@ -12,6 +12,7 @@ from metrics import (
     boundary_f1,
     dice,
     evaluate,
+    evaluate_classes,
     iou,
     labels_from,
     mean_boundary_f1,
@@ -473,3 +474,42 @@ def test_evaluate_names_what_is_wrong_and_restores_the_mode():
         evaluate(torch.nn.Conv2d(3, 2, 1), [(images, masks)], "cpu")
     with pytest.raises(ValueError, match=r"on cpu, the device asked for is meta: call model.to"):
         evaluate(network, [(images, masks)], "meta")
+
+
+def test_evaluate_classes_is_the_confusion_matrix_and_leaves_the_network_as_it_was():
+    network = torch.nn.Conv2d(3, 4, 3, padding=1).train()
+    loader = [(torch.rand(2, 3, 8, 8), torch.randint(5, (2, 8, 8))) for _ in range(3)]
+    scores = evaluate_classes(network, loader, "cpu", 4, ignore_index=4)
+    assert network.training and torch.is_grad_enabled()
+    confusion = ConfusionMatrix(4, ignore_index=4)
+    predicted = [labels_from(network(images)) for images, _ in loader]
+    for pred, (_, labels) in zip(predicted, loader):
+        confusion.update(pred, labels)
+    for name in ("mean_iou", "mean_dice", "pixel_accuracy"):
+        assert scores[name] == pytest.approx(getattr(confusion, name)().item())
+    assert scores["iou_per_class"] == pytest.approx(confusion.iou().tolist())
+    both = torch.cat(predicted), torch.cat([labels for _, labels in loader])
+    assert scores["boundary_f1"] == pytest.approx(mean_boundary_f1(*both, 4, ignore_index=4).item())
+
+
+def test_evaluate_classes_has_no_score_for_a_class_that_is_not_there():
+    logits = torch.zeros(1, 3, 2, 2)
+    logits[:, 1] = 1
+    found = evaluate_classes(torch.nn.Identity(), [(logits, torch.ones(1, 2, 2, dtype=torch.int64))], "cpu", 3)
+    assert found["mean_iou"] == 1 and found["iou_per_class"][1] == 1
+    assert all(np.isnan(found["iou_per_class"][label]) for label in (0, 2))
+
+
+def test_evaluate_classes_names_what_is_wrong():
+    logits, labels = torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 4, dtype=torch.int64)
+    cases = {
+        "gave no batch": [],
+        r"gave \(1, 3, 4, 4\) for labels \(1, 1, 4, 4\)": [(logits, labels[:, None])],
+        "holds 7": [(logits, labels + 7)],
+        "logits hold NaN": [(logits * float("nan"), labels)],
+    }
+    for message, loader in cases.items():
+        with pytest.raises(ValueError, match=message):
+            evaluate_classes(torch.nn.Identity(), loader, "cpu", 3)
+    with pytest.raises(ValueError, match=r"needs logits \(B, 5, H, W\)"):
+        evaluate_classes(torch.nn.Identity(), [(logits, labels)], "cpu", 5)

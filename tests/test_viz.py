@@ -1,7 +1,5 @@
 """The pictures: what they show, that nothing overlaps, and what is refused."""
 
-import itertools
-
 import matplotlib
 
 matplotlib.use("Agg")
@@ -13,31 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
-from matplotlib.text import Text
 
 import viz
 from data_utils import SyntheticPets
+from tests.figures import assert_nothing_overlaps, texts, words
 
 
 @pytest.fixture(scope="module")
 def pairs():
     pets = SyntheticPets(6, 32, seed=1)
     return tuple(torch.stack(part) for part in zip(*(pets[i] for i in range(6))))
-
-
-def texts(figure):
-    figure.draw_without_rendering()
-    return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-
-
-def words(figure):
-    return "\n".join(text.get_text() for text in texts(figure))
-
-
-def assert_nothing_overlaps(figure):
-    boxes = [(text.get_text(), text.get_window_extent()) for text in texts(figure)]
-    for (one, box), (other, its_box) in itertools.combinations(boxes, 2):
-        assert not box.padded(-1).overlaps(its_box), f"{one!r} lies on {other!r}"
 
 
 def test_unet_has_the_shape_of_every_level():
@@ -150,3 +133,59 @@ def test_no_figure_is_left_open(pairs):
     viz.show_predictions(*pairs, pairs[1])
     viz.show_feature_maps(torch.zeros(1, 1, 4, 4))
     assert plt.get_fignums() == []
+
+
+def test_classes_are_coloured_and_named_and_what_is_not_labelled_is_black():
+    names = ("sky", "road", "car")
+    labels = torch.tensor([0, 1, 2, 9]).repeat_interleave(4)[None, None].expand(2, 8, 16)
+    predicted = torch.where(labels == 9, 0, labels)
+    figure = viz.show_classes(torch.rand(2, 3, 8, 16), labels, predicted, names, ignore_index=9)
+    shown = words(figure)
+    assert all(name in shown for name in (*names, "not labelled")) and shown.count("mIoU 1.00") == 2
+    truth = figure.axes[2].get_images()[0].get_array()  # second row, first column
+    assert truth[0, 0].tolist() == pytest.approx(viz.SEGNET_COLOURS[0]) and truth[0, 15].tolist() == [0, 0, 0]
+    assert truth[0, 8].tolist() == pytest.approx(viz.SEGNET_COLOURS[2])
+    assert_nothing_overlaps(figure)
+    assert "mIoU 0.11" in words(viz.show_classes(torch.rand(1, 3, 8, 16), labels[:1], predicted[:1] * 0 + 1, names, 9))
+
+
+def test_several_predictions_of_classes_stand_below_each_other():
+    labels = torch.zeros(2, 8, 16, dtype=torch.int64)
+    figure = viz.show_classes(torch.rand(2, 3, 8, 16), labels, {"coarse": labels, "labels": labels + 1}, ("sky", "road"))
+    shown = words(figure)
+    assert "coarse" in shown and shown.count("mIoU 1.00") == 2 and shown.count("mIoU 0.00") == 2 and "not labelled" not in shown
+    assert_nothing_overlaps(figure)
+    assert "mIoU" not in words(viz.show_classes(torch.rand(2, 3, 8, 16), labels, {}, ("sky", "road")))
+    with pytest.raises(ValueError, match="labels holds 1, but names has 0 to 0"):
+        viz.show_classes(torch.rand(2, 3, 8, 16), labels, {"labels": labels + 1}, ("sky",))
+
+
+def test_classes_that_cannot_be_shown_are_named():
+    images, labels = torch.rand(2, 3, 4, 4), torch.zeros(2, 4, 4, dtype=torch.int64)
+    cases = {
+        "2 colours for 3 classes": {"colours": ["red", "blue"]},
+        r"class numbers \(2, 4, 4\) are expected": {"predicted": labels.float()},
+        "labels holds 7, but names has 0 to 2": {"labels": labels + 7},
+        "prediction holds 9": {"predicted": labels + 9, "ignore_index": 9},
+    }
+    for message, change in cases.items():
+        with pytest.raises(ValueError, match=message):
+            viz.show_classes(**{"images": images, "labels": labels, "predicted": labels, "names": "abc", **change})
+
+
+def test_scores_are_points_with_their_spread_the_best_at_the_top():
+    figure = viz.plot_scores({"add": (0.7, 0.02), "concat": (0.8, 0.01), "none": (0.6, 0.0)}, "test iou", "Skips")
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["none", "add", "concat"]
+    assert axes.get_xlabel() == "test iou" and figure.get_suptitle() == "Skips"
+    low, high = axes.collections[0].get_segments()[2][:, 0]
+    assert (low, high) == pytest.approx((0.79, 0.81))
+    assert_nothing_overlaps(figure)
+    names = {f"adamw, scheduler exponential, lr 0.000{i}": (0.1 * i, 0.0) for i in range(1, 9)}
+    assert_nothing_overlaps(viz.plot_scores(names, "test iou", "Optimizers, schedules and learning rates on Oxford-IIIT Pet, 64×64, " * 2))
+    long = {f"{'a very long name of a row ' * 4}{i}": (0.1 * i, 0.0) for i in range(1, 5)}
+    figure = viz.plot_scores(long, "test iou", "Rows")
+    assert_nothing_overlaps(figure)
+    assert figure.axes[0].get_position().width > 0.3
+    with pytest.raises(ValueError, match="No scores"):
+        viz.plot_scores({}, "iou")

@@ -13,11 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
 import viz
 from data_utils import SyntheticPets
 from metrics import binarize, boundary_f1, dice, iou
+from tests.figures import assert_nothing_overlaps, words
 
 HISTORY = {
     "train_loss": [0.9, 0.6, 0.5, 0.4],
@@ -32,11 +32,6 @@ HISTORY = {
 def pairs():
     pets = SyntheticPets(3, 32, seed=1)
     return tuple(torch.stack(part) for part in zip(*(pets[i] for i in range(3))))
-
-
-def words(figure):
-    figure.draw_without_rendering()
-    return "\n".join(text.get_text() for text in figure.findobj(Text) if text.get_visible() and text.get_text())
 
 
 def panel(figure, title):
@@ -106,6 +101,10 @@ def test_histories_are_compared():
     assert "validation IoU" in shown and "dice: best 0.625, epoch 3" in shown and "focal: best 0.900, epoch 2" in shown
     shown = words(viz.compare_histories({"dice": HISTORY, "focal": other}, key="val_loss", title="losses"))
     assert "losses" in shown and "dice: best 0.550, epoch 3" in shown and "focal: best 0.200, epoch 2" in shown
+    many = {f"attention, gate before up, {i}": HISTORY for i in range(14)}
+    assert_nothing_overlaps(viz.compare_histories(many, title="Networks on CamVid, eleven classes, 90×120: validation IoU, seed 0"))
+    assert_nothing_overlaps(viz.compare_histories({f"adamw, scheduler onecycle, lr 0.0001, {i}": HISTORY for i in range(36)}, title="Optimizers"))
+    assert viz.compare_histories(many).axes[0].get_title() == ""  # it stands once, above all
     figure = viz.compare_histories({str(i): HISTORY for i in range(9)}, key="lr")
     assert "best" not in words(figure) and figure.axes[0].get_yscale() == "log"
     assert len({(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}) == 9
@@ -227,6 +226,13 @@ def test_gradient_flow_goes_by_depth():
     plain, skips = axes.lines[:2]
     assert plain.get_xdata().tolist() == [0, 1, 2, 3, 5, 6, 8, 9] and skips.get_xdata().tolist() == list(range(10))
     assert plain.get_ydata()[0] == 5  # weight 3 and bias 4 together
+
+
+def test_a_head_of_several_layers_is_one_block_at_the_end():
+    longer = {name.replace("head.", "head.0."): norm for name, norm in PLAIN.items()} | {"head.2.weight": 1.2}
+    axes = viz.plot_gradient_flow({"plain": PLAIN, "longer": longer}).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()][-1] == "head" and len(axes.get_xticklabels()) == 8
+    assert axes.lines[1].get_ydata()[-1] == pytest.approx(1.3)
 
 
 def test_gradient_flow_shows_zeros_as_such():
