@@ -52,12 +52,16 @@ def _events(lines: list[dict]) -> list[str]:
             shown.append(f"{at}  taken into the gradebook" + ("" if same else " (an earlier result)"))
         elif "result" in line:
             result = line["result"]
-            shown.append(f"{at}  {result['status']}: {number(result['score'])} of {result['max_score']:g}; hand-in {line['key'][:12]}")
+            shown.append(f"{at}  {result['status']}: {number(result['score'])} of {result['max_score']:g}{_bonus(result)}; hand-in {line['key'][:12]}")
             shown += [f"{'':21}{text}" for text in (_provenance(result), *map(plain, result["notes"])) if text]
             for row in changes_of(before, result) if before else []:
                 shown.append(f"{'':21}{row['task']}: {number(row['before'])} → {number(row['after'])} of {row['of']:g}")
             before = result
     return shown
+
+
+def _bonus(result: dict) -> str:
+    return f" + {number(result['bonus'])} bonus" if result.get("bonus") else ""
 
 
 def _provenance(result: dict) -> str:
@@ -73,7 +77,7 @@ def _marks(results: list[dict]) -> list[str]:
     shown = []
     for task, mark in results[-1]["result"]["tasks"].items():
         carried = ", with the reference's blocks standing in for earlier ones" * bool(mark.get("carried_forward"))
-        shown.append(f"{task}  {number(mark['score'])} of {mark['max_score']:g}  ({mark['status']}, kit {mark.get('kit')}{carried})")
+        shown.append(f"{task}  {number(mark['score'])} of {mark['max_score']:g}{' bonus' * bool(mark.get('bonus'))}  ({mark['status']}, kit {mark.get('kit')}{carried})")
         for check in mark["checks"]:
             earlier = [_verdict(line["result"], task, check["name"]) for line in results[:-1]]
             changed = [verdict for verdict in dict.fromkeys(earlier) if verdict != PASSED[check["passed"]]]

@@ -334,12 +334,12 @@ def fill_in(lab, cell, task, rubric):
 
 
 def nbgrader_metadata(cell, rubric):
-    """Return a cell's metadata: a solution cell, a locked grade cell worth its task's points, an answer for a person, or nothing."""
+    """Return a cell's metadata: a solution cell, a locked grade cell worth its task's points (a bonus: 0), an answer for a person, or nothing."""
     marks = {"schema_version": 3, "grade": False, "solution": False, "locked": False, "task": False}
     if cell.tasks:
         return {"nbgrader": {**marks, "grade_id": grade_id("task", cell.tasks), "solution": True}}
     if cell.check:
-        points = rubric[cell.check].points
+        points = rubric[cell.check].counted
         graded = {"grade_id": grade_id("check", [cell.check]), "grade": True, "locked": True, "points": points}
         return {"nbgrader": {**marks, **graded}}
     if cell.manual:
@@ -374,7 +374,7 @@ def student_notebook(source):
 
 def starter_module(labs, stubbed, rubric):
     """Return the starter module: imports, then every task's stub under its heading."""
-    imports, blocks = set(), []
+    imports, blocks, bonus = set(), [], False
     for lab in labs:
         notebook = nbformat.reads(stubbed[lab.name], as_version=4)
         for cell, rendered in zip(lab.cells, notebook.cells):
@@ -383,7 +383,9 @@ def starter_module(labs, stubbed, rubric):
             elif cell.export:
                 blocks.append(rendered.source)
             elif cell.tasks:
-                titles = [f"# ---- Task {task} · {rubric[task].title} ----" for task in cell.tasks]
+                titles = [f"# ---- Task {task} · {rubric[task].title}{' (bonus)' * rubric[task].bonus} ----" for task in cell.tasks]
+                if not bonus and all(rubric[task].bonus for task in cell.tasks):
+                    titles, bonus = [*BONUS_HEADING, *titles], True
                 blocks.append("\n".join(titles) + "\n\n\n" + rendered.source)
     return "\n\n\n".join([STARTER_DOCSTRING + "\n\n" + _sorted_imports(imports), *blocks]) + "\n"
 
@@ -399,6 +401,8 @@ def _sorted_imports(lines):
     key = lambda line: (line.startswith("from"), line.lower())  # noqa: E731
     return "\n".join(sorted(ours, key=key)) + "\n\n" * bool(ours) + "\n".join(sorted(others, key=key))
 
+
+BONUS_HEADING = ["# ==== Bonus ====", "# Voluntary: its points come on top. What you leave as it is costs nothing.", ""]
 
 STARTER_DOCSTRING = f'''"""The lab's TODOs as a plain module, for work in an editor instead of the notebooks.
 
@@ -429,10 +433,17 @@ def build(root=ROOT, destination=None, rubric=None):
 
 
 def write_source(course, root=ROOT, rubric=None):
-    """Write the instructor's notebooks to `<course>/source/lab04/` and return their paths."""
+    """Write the instructor's notebooks to `<course>/source/lab04/` and return their paths.
+
+    One without a task in the rubric is not part of the assignment: students get it, and nobody hands it in.
+    """
+    rubric = load_rubric() if rubric is None else rubric
     folder = Path(course) / "source" / ASSIGNMENT
+    marked = {task.notebook for task in rubric.values()}
     paths = []
     for lab in read_labs(root):
+        if lab.name not in marked:
+            continue
         text = nbformat.writes(source_notebook(lab, rubric))
         paths.append(write(folder / f"{lab.name}.ipynb", text.rstrip("\n") + "\n"))
     return paths

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
+from .marks import handed_in
 from .rubric import load_rubric
 from .text import visible
 
@@ -39,18 +40,20 @@ def card_html(task: str, outcome: dict) -> str:
 
 def comment_text(task: str, outcome: dict) -> str:
     """Return one task's result as text that is harmless and readable both as markdown and as plain text."""
+    if not handed_in(outcome):
+        return f"Task {task}: {_marks(outcome)}."
     lines = [f"Task {task}: {_headline(outcome)}.", "", *map(plain, explained(task, outcome))]
     for found in _diagnoses(outcome):
         cause = f"Likely cause: your numbers are those of a solution in which {plain(found['title'])}."
         lines.append(cause + (f" Hint: {plain(found['hint'])}" if found.get("hint") else ""))
     for check in outcome["checks"]:
         if not check["passed"]:
-            lines.append(_comment_line(check))
+            lines.append(_comment_line(check, bool(outcome.get("bonus"))))
     return "\n".join(lines).strip()
 
 
-def _comment_line(check: dict) -> str:
-    lost = f" (−{check['points']:g})" if check["passed"] is False else ""
+def _comment_line(check: dict, bonus: bool = False) -> str:
+    lost = f" (−{check['points']:g})" if check["passed"] is False and not bonus else ""
     rows = dict(rows_of(check))
     hint = rows.pop("hint", "")
     told = "; ".join(f"{label}: {text}" for label, text in rows.items())
@@ -139,15 +142,21 @@ def task_title(task: str) -> str:
 
 def _headline(outcome: dict) -> str:
     if outcome["score"] is None:
-        return f"not graded yet, an instructor will look at it (of {outcome['max_score']:g} points)"
+        return f"not graded yet, an instructor will look at it (of {_points(outcome)})"
     counted = _counted(outcome).rstrip(".")
     return _marks(outcome) + (f", {counted}" if counted else "")
 
 
 def _marks(outcome: dict) -> str:
+    if not handed_in(outcome):
+        return "a bonus that was not handed in, which costs nothing"
     if outcome["score"] is None:
-        return f"not graded yet (of {outcome['max_score']:g} points)"
-    return f"{number(outcome['score'])} of {outcome['max_score']:g} points"
+        return f"not graded yet (of {_points(outcome)})"
+    return f"{number(outcome['score'])} of {_points(outcome)}"
+
+
+def _points(outcome: dict) -> str:
+    return f"{outcome['max_score']:g} {'bonus points' if outcome.get('bonus') else 'points'}"
 
 
 def _counted(outcome: dict) -> str:
@@ -160,7 +169,7 @@ def _counted(outcome: dict) -> str:
 
 
 def _tone(outcome: dict) -> str:
-    if outcome["score"] is None:
+    if outcome["score"] is None or not handed_in(outcome):
         return "#767676"
     return "#0072B2" if outcome["score"] >= outcome["max_score"] else "#B34700"
 

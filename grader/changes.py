@@ -30,9 +30,14 @@ def changes_of(old: dict, new: dict) -> list[dict]:
         rows.append({
             "student": new["student"], "task": task, "before": was["score"], "after": now["score"],
             "change": round(now["score"] - was["score"], 2) if known else None, "of": now["max_score"],
-            "was_of": was["max_score"], "total_before": old["score"], "total_after": new["score"], "why": why,
+            "was_of": was["max_score"], "total_before": _total(old), "total_after": _total(new), "why": why,
         })
     return rows
+
+
+def _total(result: dict) -> float | None:
+    """The judge's marks with the bonus."""
+    return None if result["score"] is None else round(result["score"] + result.get("bonus", 0.0), 2)
 
 
 def _why(was: dict, now: dict) -> list[str]:

@@ -68,6 +68,7 @@ def write_class_page(report: dict, path: Path, title: str = "") -> Path:
         items=[(item, load_manual()[item].title) for item in items_of(report)],
         columns=1 + len(tasks) + sum(len(names) > 1 for _, names in parts_of(tasks)) + len(items_of(report)),
         points=_points(results),
+        bonus={task for result in results for task, outcome in result["tasks"].items() if outcome.get("bonus")},
         totals={id(result): total(result) for result in results},
         marks={id(result): task_marks(result) for result in results},
         subtotals={id(result): _subtotals(result, tasks) for result in results},

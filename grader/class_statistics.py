@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Iterable
 
 from .cards import task_title
+from .marks import gained, handed_in, maximum
 from .rubric import load_manual, load_rubric
 
 BINS = 10  # bars of a histogram of marks, from 0 % to 100 %
@@ -48,18 +49,25 @@ def task_marks(result: dict) -> dict[str, dict]:
 
 
 def total(result: dict) -> dict:
-    """What is known of a student's marks, the judge's and those given by hand: score, max_score, and the points still open.
+    """What is known of a student's marks, the judge's and those given by hand, and the points still open.
 
-    A late penalty is taken off, as far as there are points, as nbgrader does it.
+    `score` and `max_score` are without bonus, `bonus` comes on top, and `sum` is both. A late penalty is taken off, as far as there
+    are points, as nbgrader does it, from the bonus last.
     """
     tasks = task_marks(result).values()
     outcomes = [*tasks, *result.get("manual", {}).values()]
-    known = [outcome["score"] for outcome in outcomes if outcome["score"] is not None]
-    open_points = sum(outcome["max_score"] for outcome in outcomes if outcome["score"] is None)
     # Where no task has a mark there is no sum, even if a person could not find an answer.
     has_marks = any(outcome["score"] is not None for outcome in tasks)
-    score = round(max(0.0, sum(known) - result.get("late_penalty", 0.0)), 2) if has_marks else None
-    return {"score": score, "max_score": sum(outcome["max_score"] for outcome in outcomes), "open": open_points}
+    unknown = [outcome for outcome in outcomes if outcome["score"] is None]
+    # A bonus that waits for somebody keeps a mark open; where nothing is known, nobody knows of any.
+    open_points = sum(outcome["max_score"] for outcome in unknown) if has_marks else maximum(unknown)
+    found = {"score": None, "bonus": 0.0, "sum": None, "max_score": maximum(outcomes), "open": open_points}
+    if has_marks:
+        penalty, score, bonus = result.get("late_penalty", 0.0), gained(outcomes), gained(outcomes, bonus=True)
+        found["sum"] = round(max(0.0, score + bonus - penalty), 2)
+        found["score"] = round(max(0.0, score - penalty), 2)
+        found["bonus"] = round(found["sum"] - found["score"], 2)
+    return found
 
 
 # ---- marks and tasks ----
@@ -98,11 +106,13 @@ def task_rows(report: dict) -> list[dict]:
     """For each task its title, points, distribution, how many are ungraded, and the seconds it took (median, longest)."""
     rows = []
     for task in tasks_of(report):
-        outcomes = [result["tasks"][task] for result in report["submissions"] if task in result["tasks"]]
+        results = [result for result in report["submissions"] if task in result["tasks"]]
+        outcomes = [outcome for result in results if handed_in(outcome := result["tasks"][task])]
         marked = [outcome for outcome in outcomes if outcome["score"] is not None and outcome["max_score"]]
         row = distribution(outcome["score"] / outcome["max_score"] for outcome in marked)
         seconds = [sum(check.get("seconds", 0) for check in outcome["checks"]) for outcome in marked]
-        row |= {"task": task, "title": task_title(task), "points": max(outcome["max_score"] for outcome in outcomes)}
+        row |= {"task": task, "title": task_title(task), "points": max(result["tasks"][task]["max_score"] for result in results)}
+        row |= {"bonus": any(result["tasks"][task].get("bonus") for result in results), "left_out": len(results) - len(outcomes)}
         row |= {"ungraded": len(outcomes) - len(marked), "carried": sum(bool(o.get("carried_forward")) for o in marked)}
         rows.append(row | {"seconds": _median(seconds), "longest": max(seconds, default=None)})
     return rows
@@ -114,21 +124,22 @@ def task_rows(report: dict) -> list[dict]:
 def check_rows(report: dict) -> list[dict]:
     """For every check, in the rubric's order: task, name, rule, hidden, how often it was judged and passed, discrimination.
 
-    Discrimination is the point-biserial correlation of the check with the share of points that the student got in all
-    other checks: None where fewer than ENOUGH were judged, and where everybody or nobody passes.
+    Bonus tasks count those who handed them in. Discrimination is the point-biserial correlation of the check with the share of points that the student got in
+    all other checks but the bonus: None where fewer than ENOUGH were judged, and where everybody or nobody passes.
     """
     rows: dict[tuple, dict] = {}
     rests: dict[tuple, list[tuple[bool, float]]] = {}
     for result in report["submissions"]:
         judged = [(task, check) for task, outcome in result["tasks"].items() for check in outcome["checks"]]
         judged = [(task, check) for task, check in judged if check["passed"] is not None]
-        possible = sum(check["points"] for _, check in judged)
-        gained = sum(check["points"] for _, check in judged if check["passed"])
+        others = [check for task, check in judged if not result["tasks"][task].get("bonus")]
+        possible, reached = (sum(check["points"] for check in some) for some in (others, [c for c in others if c["passed"]]))
         for task, check in judged:
             key = (task, check["name"])
             rows.setdefault(key, {"task": task, **{name: check[name] for name in ("name", "rule", "hidden")}})
-            rest = possible - check["points"]
-            share = (gained - check["points"] * check["passed"]) / rest if rest > 0 else 0.0
+            own = 0.0 if result["tasks"][task].get("bonus") else check["points"]
+            rest = possible - own
+            share = (reached - own * check["passed"]) / rest if rest > 0 else 0.0
             rests.setdefault(key, []).append((check["passed"], share))
     order = [(id, name) for id, task in load_rubric().items() for name in task.checks]
     place = {key: number for number, key in enumerate(order)}

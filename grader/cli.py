@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
+
+from training.command import add_commands
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -15,6 +18,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ValueError, OSError, RuntimeError) as error:
         print(f"unetlab {options.command}: {error}", file=sys.stderr)
         return 2
@@ -29,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     adders = [_add_check, _add_pack, _add_grade, _add_class, _add_regrade, _add_audit, _add_export, _add_build, _add_release]
     for add in (*adders, _add_gradescope, _add_demo):
         add(commands)
+    add_commands(commands)  # train, predict, compare
     return parser
 
 
@@ -44,6 +51,7 @@ def _check(options) -> int:
     from .notebook import check_namespace
     from .reading import Unreadable
     from .rubric import select
+    from .runner import is_left_out
     from .submissions import find_submissions
 
     if options.task and not options.file.exists() and Path(options.task).exists():
@@ -61,7 +69,11 @@ def _check(options) -> int:
     for note in [*submission.notes, *loaded.notes]:
         print(f"note: {note}", file=sys.stderr)
     reports = [check_namespace(task.id, loaded.namespace, loaded.missing) for task in tasks]
+    left_out = [report for report in reports if not options.task and is_left_out(report.task, report.outcomes)]
+    reports = [report for report in reports if report not in left_out]
     print("\n\n".join(map(repr, reports)))
+    if left_out:
+        print(f"\nBonus, of which nothing is written: Task {', '.join(report.task.id for report in left_out)}")
     return 0 if all(report.passed for report in reports) else 1
 
 

@@ -27,10 +27,10 @@ from .durable import CourseError, alone_in, check_database, disk, sync, whole
 from .executors import grade_all
 from .fingerprint import imported, versions
 from .gradebook import GRADEBOOK, export_csv, has_marks, marks_by_hand, opened, settle, settled_marks
-from .handover import Handin, hand_over, handed_in, submission_in, submitted, without_folder
+from .handover import Handin, expected_in, hand_over, handed_in, submission_in, submitted, without_folder
 from .journal import Journal, is_final, set_aside, stale_tasks, standing_of, submission_key, take_up, ungraded
 from .nbgrader_glue import find_alembic, nbgrader_config
-from .rubric import assignment, notebooks
+from .rubric import assignment
 from .similarity import similar_in_course
 from .student import FAULTS
 from .submissions import find_submissions, passed_over
@@ -388,7 +388,7 @@ def is_marked(api: NbGraderAPI, course: Path, handin: Handin, result: dict) -> b
     """Whether gradebook and marked notebooks have these marks of this very hand-in."""
     kept = _kept(course / "autograded" / handin.student / assignment())
     same = [(found.get("key"), found.get("marks")) == (handin.key, standing_of(result)) for found in kept]
-    return len(same) == len(notebooks()) and all(same) and has_marks(api, handin.student, result)
+    return len(same) == len(expected_in(course)) and all(same) and has_marks(api, handin.student, result)
 
 
 def report_of(api: NbGraderAPI, course: Path, handins: list[Handin], isolation: str) -> dict:

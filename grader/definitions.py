@@ -26,7 +26,7 @@ PACKAGE = "handin"  # submitted modules live in sys.modules as handin.NAME, so t
 # Files of these names are read, but `import` keeps giving the real thing: a student's torch.py would break torch.
 LIBRARIES = "torch torchvision numpy matplotlib PIL tqdm scipy sklearn cv2 pandas IPython ipywidgets pytest google"
 RESERVED = sys.stdlib_module_names | {*LIBRARIES.split(), "grader"}
-RUNNING_CELL_MAGICS = re.compile(r"%%(?:time|timeit|capture|prun)\b")
+OTHER_LANGUAGE = re.compile(r"\s*(%%(?!(?:time|timeit|capture|prun)\b)\w*)")  # `%%bash`: the cell is not run as Python
 WRITTEN_FILE = re.compile(r"\s*%%(?:writefile|file)\s+(?:-a\s+)?[\"']?(?:\S*/)?(\w+)\.py[\"']?[ \t]*\n")
 MAGIC_LINE = re.compile(
     r"(\s*)(?:[%!?]|\??[\w.]+\?{1,2}\s*$|[\w, ]+=\s*[%!]|(?:pip|conda|cd|ls|mkdir|rm|cp|mv|cat|wget|git)\s)"
@@ -294,19 +294,25 @@ class _SourceLoader:
         text = cell.source.replace("\0", "")
         linecache.cache[filename] = (len(text), None, io.StringIO(text).readlines(), filename)
         try:
-            return filename, _parsed(text, filename)
+            if not (magic := OTHER_LANGUAGE.match(text)):
+                return filename, _parsed(text, filename)
+            if _defined(cell):
+                self._lose(cell, "", f"it starts with `{magic[1]}` and is not run as Python")
         except (SyntaxError, ValueError, *TOO_COMPLEX) as error:
-            self._lose(cell, error)
-            return filename, ast.Module(body=[], type_ignores=[])
+            self._lose_to(cell, error)
+        return filename, ast.Module(body=[], type_ignores=[])
 
-    def _lose(self, cell: Cell, error: Exception) -> None:
+    def _lose_to(self, cell: Cell, error: Exception) -> None:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-        what = "cell" if len(self.source.cells) > 1 else "file"
         text = error.msg if isinstance(error, SyntaxError) else str(error)[:200]
-        reason = f"{cell.label}{line}: {type(error).__name__}: {text}; this {what} was passed over"
+        self._lose(cell, line, f"{type(error).__name__}: {text}")
+
+    def _lose(self, cell: Cell, line: str, cause: str) -> None:
+        """Note that a cell was passed over, and which names are missing by it."""
+        what = "cell" if len(self.source.cells) > 1 else "file"
+        reason = f"{cell.label}{line}: {cause}; this {what} was passed over"
+        self.submitted.missing.update({name: f"{name} is not defined: {reason}" for name in _defined(cell)})
         self.submitted.notes.append(reason)
-        defined = re.findall(r"^(?:class|def)[ \t]+(\w+)", cell.source, re.MULTILINE)
-        self.submitted.missing.update({name: f"{name} is not defined: {reason}" for name in [*cell.names, *defined]})
 
     def _steps(self) -> Iterator[_Step]:
         order = 0
@@ -314,7 +320,7 @@ class _SourceLoader:
             try:
                 kept = [node for statement in tree.body for node in _kept(statement, self.needed.names)]
             except TOO_COMPLEX as error:
-                self._lose(cell, error)
+                self._lose_to(cell, error)
                 continue
             for node in kept:
                 wanted = not isinstance(node, ASSIGNMENTS) or bool(_bound_names(node) & self.needed.names)
@@ -432,10 +438,13 @@ def _globals_used(node: ast.stmt, among: set[str]) -> set[str]:
     return names
 
 
+def _defined(cell: Cell) -> list[str]:
+    """What a cell that cannot be parsed was to define."""
+    return [*cell.names, *re.findall(r"^(?:class|def)[ \t]+(\w+)", cell.source, re.MULTILINE)]
+
+
 def _parsed(text: str, filename: str) -> ast.Module:
     """The tree of a cell, IPython's magics left out; SyntaxError, or what deep nesting raises, where there is none."""
-    if text.lstrip().startswith("%%") and not RUNNING_CELL_MAGICS.match(text.lstrip()):
-        return ast.Module(body=[], type_ignores=[])
     if text[:1] in " \t":
         text = textwrap.dedent(text)  # as IPython does
     lines = text.split("\n")

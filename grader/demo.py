@@ -17,7 +17,7 @@ from . import report
 from .course import grade_class, open_course
 from .experiment import CHECKPOINT, RECORD, RESULTS
 from .pack import pack
-from .rubric import assignment, load_manual, load_rubric, notebooks
+from .rubric import assignment, bonus_notebooks, load_manual, load_rubric, notebooks
 
 MARKS = ("### BEGIN SOLUTION", "### END SOLUTION")
 KIT = Path(__file__).resolve().parent.parent
@@ -105,6 +105,7 @@ class Student:
     checkpoint: str = ""  # "trained", "pickled", or none
     answers: bool = True
     zipped: bool = True
+    bonus: bool = False
 
 
 def make_class(handins: Path, course: Path) -> list[Path]:
@@ -114,7 +115,8 @@ def make_class(handins: Path, course: Path) -> list[Path]:
     for name, student in the_class(course).items():
         folder = work / name
         folder.mkdir(parents=True, exist_ok=True)
-        for notebook in sorted(notebooks()):
+        left_out = set() if student.bonus else bonus_notebooks()
+        for notebook in sorted(notebooks() - left_out):
             nb = nbformat.read(_released(course, notebook), as_version=4)
             fill(nb, {**student.cells, **(_answers(course) if student.answers else {})})
             if name == "heidi_cheat":
@@ -137,11 +139,11 @@ def the_class(course: Path) -> dict[str, Student]:
     unparsable = changed(good["task_3_1"], "def forward(self, pred, target):", "def forward(self, pred, target)")
     endless = changed(good[two], "x = self.up(x)", "while True:\n            pass\n        x = self.up(x)")
     return {
-        "ada_perfect": Student(good, "trained"),
+        "ada_perfect": Student(good, "trained", bonus=True),
         "blaise_other_style": Student(_other_style(good)),
         "carla_swapped_return": Student({**good, one: swapped}),
         "deniz_odd_sizes": Student({**good, **_wrong("1.2", "not_aligned", good)}, "trained", zipped=False),
-        "emil_untouched": Student({}, answers=False),
+        "emil_untouched": Student({}, answers=False, bonus=True),  # the notebook, with nothing in it
         "fatma_syntax_error": Student({**good, "task_3_1": unparsable}, "trained"),
         "gus_endless_loop": Student({**good, two: endless}, zipped=False),
         "heidi_cheat": Student(_cheat(course, good), answers=False, zipped=False),

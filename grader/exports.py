@@ -52,13 +52,14 @@ def by_student(report: dict) -> list[dict]:
 def write_grades(report: dict, path: Path) -> Path:
     """Write one row a student.
 
-    `score` and the tasks' columns are what the judge gave. `total` is that with the marks given by hand, with those that a person
-    put in the place of the judge's (`corrected`), and without `late_penalty`, once nothing is left to mark.
+    `score` and the tasks' columns are what the judge gave, `bonus` what comes on top of it: neither `max_score` nor `total_max` holds
+    any. `total` is score and bonus with the marks given by hand, with those that a person put in the place of the judge's
+    (`corrected`), and without `late_penalty`, once nothing is left to mark.
     """
     tasks, items = tasks_of(report), items_of(report)
     marks = [f"{name} {part}" for name in (*tasks, *items) for part in ("score", "status")]
     sums = ["total", "total_max", "left_to_mark", "corrected", "late_penalty"]
-    header = ["student", "status", "score", "max_score", *marks, *sums, "carried_forward", "notes", "path"]
+    header = ["student", "status", "score", "max_score", "bonus", *marks, *sums, "carried_forward", "notes", "path"]
     return write_csv(path, header, (_grades(result, tasks, items) for result in by_student(report)))
 
 
@@ -69,8 +70,8 @@ def _grades(result: dict, tasks: list[str], items: list[str]) -> list:
     marks = [text for outcome in marked for text in (field(outcome["score"]), outcome["status"])]
     carried = " ".join(task for task in tasks if result["tasks"].get(task, {}).get("carried_forward"))
     sums = total(result)
-    row = [result["student"], result["status"], field(result["score"]), result["max_score"], *marks]
-    row += ["" if sums["open"] else field(sums["score"]), sums["max_score"], number(sums["open"])]
+    row = [result["student"], result["status"], field(result["score"]), result["max_score"], number(result.get("bonus", 0.0)), *marks]
+    row += ["" if sums["open"] else field(sums["sum"]), sums["max_score"], number(sums["open"])]
     corrected = [f"{task}: {number(task_marks(result)[task]['score'])}" for task in tasks if task in result.get("corrected", {})]
     row += ["; ".join(corrected), number(result.get("late_penalty", 0.0)), carried]
     return [*row, " | ".join(result["notes"]), result["path"]]
@@ -96,7 +97,7 @@ def _checks(result: dict, task: str) -> Iterable[list]:
         return
     student, status = result["student"], outcome["status"]
     diagnosis = "; ".join(d.get("title") or d.get("name", "") for d in outcome.get("diagnoses") or [])
-    if outcome["score"] is None and not outcome["checks"]:
+    if not outcome["checks"] and not outcome.get("left_out"):
         reason = outcome.get("reason") or outcome.get("unreadable")
         yield [student, task, None, None, None, None, number(outcome["max_score"]), reason, diagnosis, None, status]
     for check in outcome["checks"]:

@@ -30,6 +30,7 @@ from traitlets.config import Config
 
 from .cards import number
 from .defuse import PICTURES, DefuseHtml
+from .gradebook import CHECKS, is_bonus
 from .handover import released_path
 from .rubric import load_manual, load_rubric
 from .text import visible
@@ -72,6 +73,7 @@ class FeedbackGrades(GetGrades):
         super()._get_score(cell, resources)
         grade = self._find("grade", cell)
         cell.metadata.nbgrader["said"], cell.metadata.nbgrader["unmarked"] = _state(grade), _unmarked(grade)
+        cell.metadata.nbgrader["marks"] = _marks(grade, " points")
 
     def _get_comment(self, cell, resources):
         """A person's comment; the automatic one as far as the card below the cell does not say the same."""
@@ -91,11 +93,15 @@ def summary(submission, notebook: str, notes: list[str]) -> dict:
     """What stands at the top of a page: every mark of a student, by notebook, and what is still open."""
     parts = [_part(each, notebook) for each in sorted(submission.notebooks, key=lambda each: each.name)]
     penalty = sum(each.late_submission_penalty or 0 for each in submission.notebooks)
+    every = [grade for each in submission.notebooks for grade in each.grades]
+    whole, bonus = submission.score - penalty, sum(grade.score for grade in every if is_bonus(grade))
+    score = max(0.0, whole - bonus)  # a penalty takes the bonus last
     return {
         "student": submission.student_id,
         "assignment": submission.assignment.name,
         "parts": parts,
-        "score": "–" if parts and all(part["score"] == "–" for part in parts) else number(submission.score - penalty),
+        "score": "–" if every and all(map(_unmarked, every)) else number(score),
+        "bonus": number(whole - score),
         "points": number(submission.max_score),
         "open": number(sum(part["open"] for part in parts)),
         "penalty": number(penalty),
@@ -113,21 +119,38 @@ def _part(notebook, here: str) -> dict:
     return {
         "name": notebook.name,
         "page": page,
-        "score": "–" if grades and all(map(_unmarked, grades)) else number(notebook.score),
-        "points": number(notebook.max_score),
+        "marks": _sum(grades, notebook),
         "open": sum(grade.max_score for grade in grades if _unmarked(grade)),
         "rows": [
             {
                 "title": titles.get(grade.name, grade.name),
                 "link": f"{page}#{grade.name}",
-                "score": "–" if _unmarked(grade) else number(grade.score),
-                "points": number(grade.max_score),
-                "share": 0 if _unmarked(grade) or not grade.max_score else min(1, max(0, grade.score / grade.max_score)),
+                "marks": _marks(grade),
+                "share": 0 if _unmarked(grade) or not _worth(grade) else min(1, max(0, grade.score / _worth(grade))),
                 "said": _state(grade),
             }
             for grade in grades
         ],
     }
+
+
+def _worth(grade) -> float:
+    """The points of a grade; of a bonus those that can be had."""
+    return load_rubric()[CHECKS[grade.name]].points if is_bonus(grade) else grade.max_score
+
+
+def _marks(grade, unit: str = "") -> str:
+    """A mark and what it is of; of a bonus what comes on top."""
+    if is_bonus(grade):
+        return "–" if _unmarked(grade) else f"+{number(grade.score)} bonus{unit}" if grade.score else "no bonus"
+    return f"{'–' if _unmarked(grade) else number(grade.score)} / {number(grade.max_score)}{unit}"
+
+
+def _sum(grades: list, notebook) -> str:
+    """The same of a whole notebook."""
+    if grades and all(map(is_bonus, grades)):
+        return f"+{number(notebook.score)} bonus" if notebook.score else "no bonus"
+    return f"{'–' if grades and all(map(_unmarked, grades)) else number(notebook.score)} / {number(notebook.max_score)}"
 
 
 def _unmarked(grade) -> bool:
@@ -138,7 +161,7 @@ def _state(grade) -> str:
     """What a student has to know of a mark beside the number; empty where it is the judge's and final."""
     if _unmarked(grade):
         return "Not marked yet: a person will look at it."
-    said = []
+    said = [f"A bonus: up to {number(_worth(grade))} points on top."] if is_bonus(grade) else []
     if grade.manual_score is None and not grade.auto_score and grade.name in load_manual():
         said.append("No answer.")
     if grade.manual_score is not None:

@@ -48,8 +48,9 @@ def marks_by_hand(api: NbGraderAPI, result: dict) -> dict:
             found["late_penalty"] = float(submission.late_submission_penalty or 0.0)
             for grade in (grade for notebook in submission.notebooks for grade in notebook.grades):
                 outcome = result["tasks"].get(CHECKS.get(grade.name))
-                if outcome and grade.max_score and (grade.manual_score is not None or grade.extra_credit):
-                    scale = outcome["max_score"] / grade.max_score  # a course may count other points
+                counts = grade.max_score or is_bonus(grade)
+                if outcome and counts and (grade.manual_score is not None or grade.extra_credit):
+                    scale = outcome["max_score"] / grade.max_score if grade.max_score else 1.0  # a course may count other points
                     score = None if grade.needs_manual_grade else round(grade.score * scale, 2)
                     found["corrected"][CHECKS[grade.name]] = {"score": score}
     return found
@@ -118,9 +119,25 @@ def _is_mark_of(grade, result: dict) -> bool:
     outcome = result["tasks"].get(CHECKS.get(grade.name))
     if outcome is None:  # not the judge's to mark
         return True
+    wanted = score_in(grade, outcome)
+    if wanted is None or grade.auto_score is None:
+        return wanted is grade.auto_score
+    return abs(grade.auto_score - wanted) < 1e-6
+
+
+def score_in(grade, outcome: dict) -> float | None:
+    """The judge's mark as a grade of the gradebook holds it: at the points of its cell, a bonus on top of 0; None where there is none."""
     if outcome["score"] is None or not outcome["max_score"]:
-        return grade.auto_score is None
-    return grade.auto_score is not None and abs(grade.auto_score - grade.max_score * outcome["score"] / outcome["max_score"]) < 1e-6
+        return None
+    if outcome.get("bonus") and not grade.max_score:
+        return outcome["score"]
+    return grade.max_score * outcome["score"] / outcome["max_score"]
+
+
+def is_bonus(grade) -> bool:
+    """Whether the points of a grade come on top: its cell is a bonus task's, and worth nothing in the assignment's maximum."""
+    task = load_rubric().get(CHECKS.get(grade.name, ""))
+    return task is not None and task.bonus and not grade.max_score
 
 
 def export_csv(api: NbGraderAPI, outcome: dict, path: Path) -> None:

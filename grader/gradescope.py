@@ -22,6 +22,7 @@ from .durable import whole
 from .handover import Handin, hand_over, submission_in, submitted, without_folder
 from .journal import set_aside, ungraded
 from .release import repository_files
+from .marks import maximum
 from .rubric import load_manual, select
 from .submissions import Submission, find_submissions
 from .text import visible
@@ -148,7 +149,7 @@ def _selected(result: dict, only: list[str] | None) -> dict:
 def results(result: dict, hidden: str = "after_published") -> dict:
     """A judge's result in Gradescope's form: one test a check, with the check's share of its task's points.
 
-    The score of all that is graded stands on top. What is ungraded has no score; where all is, there is none at all, and
+    The score of all that is graded stands on top, with the bonus, which Gradescope lets go beyond the assignment's points. What is ungraded has no score; where all is, there is none at all, and
     Gradescope reports that the autograder failed.
     """
     tasks = result["tasks"]
@@ -159,7 +160,7 @@ def results(result: dict, hidden: str = "after_published") -> dict:
         return not_graded("This submission was not graded. It is not a mark of 0: an instructor will look at it.", *notes)
     said = []
     if open_tasks:
-        points = sum(task["max_score"] for task in open_tasks.values())
+        points = maximum(open_tasks.values())
         said.append(
             f"NOT FINAL: {', '.join(open_tasks)} ({number(points)} points) could not be graded and counts for nothing yet. "
             "It is not a mark of 0: an instructor will look at it."
@@ -196,7 +197,7 @@ def _open_test(id: str, task: dict) -> list[dict]:
 
 
 def _tests(id: str, task: dict, hidden: str) -> list[dict]:
-    """One task's checks; what the task says of itself stands at the first that failed."""
+    """One task's checks; what the task says of itself stands at the first that failed. A bonus adds nothing to what can be reached."""
     checks = task["checks"]
     said = _of_the_task(id, task)
     tests = []
@@ -204,13 +205,13 @@ def _tests(id: str, task: dict, hidden: str) -> list[dict]:
         lines = [] if check["passed"] else [f"{label}: {text}" for label, text in rows_of(check)]
         if said and not check["passed"]:
             lines, said = [*lines, "", *said], []
-        kind = " (hidden check)" if check["hidden"] else ""
+        kind = " (bonus)" * bool(task.get("bonus")) + " (hidden check)" * bool(check["hidden"])
         tests.append({
             "number": f"{id}.{place}",
             "name": _clean(f"{id} {task_title(id)}: {check['rule']}{kind}"),
             "name_format": "text",
             "score": share if check["passed"] else 0.0,
-            "max_score": share,
+            "max_score": 0.0 if task.get("bonus") else share,
             "status": "passed" if check["passed"] else "failed",
             "output": _clean("\n".join(lines)),
             "output_format": "text",

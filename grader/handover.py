@@ -22,7 +22,7 @@ from . import cards
 from .durable import disk, sync
 from .experiment import KINDS, checkpoint_limit, is_experiment, over_limit
 from .reading import FILE_LIMIT, Unreadable, too_large
-from .rubric import assignment, load_rubric, notebooks
+from .rubric import assignment, bonus_notebooks, load_rubric, notebooks
 from .submissions import SUBMISSION_LIMIT, File, Submission
 from .text import visible
 
@@ -93,7 +93,7 @@ def hand_over(handin: Handin, course: Path) -> None:
         if fresh.exists():
             shutil.rmtree(fresh)
         fresh.mkdir(parents=True)
-    _copy_all(handin, fresh)
+    _copy_all(handin, fresh, expected_in(course))
     _forget_the_place(handin)
     with disk(target):
         (fresh / SLIP).write_text(json.dumps(asdict(handin.slip), indent=1), encoding="utf-8")
@@ -126,7 +126,13 @@ def _old(target: Path) -> Path:
     return target.with_name(f".{target.name}.old")
 
 
-def _copy_all(handin: Handin, target: Path) -> None:
+def expected_in(course: Path) -> set[str]:
+    """The notebooks that a course has marks for; a bonus is one of them where it was released with the others."""
+    released = {path.stem for path in Path(course, "release", assignment()).glob("*.ipynb")}
+    return notebooks() - (bonus_notebooks() - released)
+
+
+def _copy_all(handin: Handin, target: Path, expected: set[str]) -> None:
     chosen = choose_notebooks(handin)
     unreadable = {}
     for name, file in chosen.items():
@@ -139,7 +145,8 @@ def _copy_all(handin: Handin, target: Path) -> None:
             taken += _copy_other(handin, file, target)
     if taken > SUBMISSION_LIMIT:
         handin.notes.append(f"more than {SUBMISSION_LIMIT >> 20} MB in all; the rest was left behind")
-    _stand_in(handin, target, {name: unreadable.get(name) for name in sorted(notebooks()) if unreadable.get(name, "-")})
+    missing = {name: unreadable.get(name) for name in sorted(notebooks()) if unreadable.get(name, "-")}
+    _stand_in(handin, target, {name: reason for name, reason in missing.items() if reason or name in expected}, len(expected))
 
 
 def _forget_the_place(handin: Handin) -> None:
@@ -225,7 +232,7 @@ def choose_notebooks(handin: Handin) -> dict[str, File]:
         name, count = max(likeness[id(file)].items(), key=lambda entry: entry[1])
         if name not in chosen and (count or not chosen):
             chosen[name] = file
-    left = [file for file in files if all(file is not other for other in chosen.values())]
+    left = [file for file in files if all(file is not other for other in chosen.values()) and not file.is_unmarked_notebook]
     for name, file in chosen.items():
         if any(likeness[id(other)][name] or name in other.name.stem for other in left):
             handin.notes.append(f"Taken as {name}.ipynb: {file.name}.")
@@ -251,21 +258,23 @@ def _likeness(file: File) -> dict[str, int]:
 # ---- stand-ins ----
 
 
-def _stand_in(handin: Handin, target: Path, missing: dict[str, str | None]) -> None:
+def _stand_in(handin: Handin, target: Path, missing: dict[str, str | None], expected: int) -> None:
     """Put a notebook of ours in the place of each that is missing, so that nbgrader takes the judge's marks for it.
 
-    `missing` has for each why it could not be read, or None where it was not handed in.
+    `missing` has for each why it could not be read, or None where it was not handed in; so many are expected. A bonus that is not
+    there is worth no note.
     """
     modules = sorted(path for path in target.rglob("*") if path.suffix.lower() == ".py" and path.is_file())
-    if not modules and len(missing) == len(notebooks()):
+    if not modules and len(missing) == expected:
         handin.slip.problem = _why_unreadable(handin.submission)
     names = ", ".join(path.name for path in modules)
-    if modules and len(missing) == len(notebooks()) and not any(missing.values()):
+    if modules and len(missing) == expected and not any(missing.values()):
         handin.notes.append(f"Handed in as {names}, without a notebook.")
         said = {name: f"Handed in as {names}, shown here as it came." for name in missing}
     else:
         said = {name: reason or handin.problem or not_handed_in(name) for name, reason in missing.items()}
-        handin.notes.extend(text for name, text in said.items() if text not in handin.notes)
+        told = [text for name, text in said.items() if missing[name] or name not in bonus_notebooks()]
+        handin.notes.extend(text for text in told if text not in handin.notes)
     for name, reason in missing.items():
         handin.slip.stand_ins[name] = reason or handin.problem
         cells = [nbformat.v4.new_markdown_cell(f"**{cards.plain(said[name])}**"), *map(_shown, modules)]
@@ -275,6 +284,8 @@ def _stand_in(handin: Handin, target: Path, missing: dict[str, str | None]) -> N
 
 def not_handed_in(notebook: str) -> str:
     """What is said of a notebook that is not there."""
+    if notebook in bonus_notebooks():
+        return f"{notebook}.ipynb is voluntary and was not handed in. That costs nothing."
     return f"{notebook}.ipynb was not handed in. Its tasks are marked by what the other files define."
 
 

@@ -97,6 +97,70 @@ class TinyUNet(Recorder):
         return self.head(x)
 
 
+class WindowModel(Recorder):
+    """Logits of windows, `(B, C, h, w) → (B, K, h, w)`; notes each call's window size and the corners' values.
+
+    answers: "pixel" weighs the channels of each pixel with `weight` (K, C); "corner" answers each window with its own first
+    value everywhere, so that what is blended at a pixel tells which windows lie over it; "lowest" with its least value;
+    "third" with 1/3 in float16.
+    """
+
+    def __init__(self, answers: str, weight: list[list[float]] | None = None):
+        super().__init__()
+        self.answers, self.weight = answers, weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.remember(x)
+        self.calls[-1] |= {"size": list(x.shape[2:]), "corners": x[:, 0, 0, 0].tolist()}
+        if self.answers == "pixel":
+            return torch.einsum("kc,bchw->bkhw", torch.tensor(self.weight).to(x), x)
+        if self.answers == "third":
+            return torch.full_like(x[:, :1], 1 / 3, dtype=torch.float16)
+        answer = x[:, :1, :1, :1] if self.answers == "corner" else x.amin(dim=(1, 2, 3), keepdim=True)
+        return answer.expand(-1, 1, *x.shape[2:]).clone()
+
+
+class GatedNet(Recorder):
+    """Attention gates at full size, half of it and so on, behind one norm: `(B, 3, H, W) → (B, 1, H, W)`.
+
+    gates: the submission's own, for gates and skips of these `channels`. spare: one more, which is never called.
+    fails: raises RuntimeError before the last gate. frozen: the norm is in eval mode, whatever mode the others are in.
+    """
+
+    def __init__(self, gates: list[nn.Module], channels: list[int], spare: nn.Module | None = None, fails: bool = False,
+                 frozen: bool = False):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+        self.levels = nn.ModuleList(nn.ModuleDict({"gate": gate}) for gate in gates)
+        self.spare = spare
+        self.channels, self.fails = channels, fails
+        self.train()
+        self.norm.train(not frozen)
+
+    @property
+    def modes(self) -> dict[str, bool]:
+        """Each module's name → whether it is in train mode."""
+        return {name: module.training for name, module in self.named_modules()}
+
+    @property
+    def hooks(self) -> int:
+        """How many hooks there are on all modules together."""
+        kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+        return sum(len(getattr(module, kind)) for module in self.modules() for kind in kinds)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.remember(x)
+        x = self.norm(x)
+        logits = x[:, :1]
+        for level, parts in enumerate(self.levels):
+            if self.fails and level == len(self.levels) - 1:
+                raise RuntimeError("this network breaks off on purpose")
+            skip, below = (nn.functional.avg_pool2d(x, 2**depth) for depth in (level, level + 1))
+            wide = [torch.cat([part] * count, dim=1)[:, :count] for part, count in zip((below, skip), self.channels)]
+            logits = logits + parts["gate"](*wide).mean()
+        return logits
+
+
 class Scratch:
     """A folder that goes with the session; `path` is a file in it that does not exist yet."""
 
@@ -125,5 +189,5 @@ def bce(reduction: str = "mean") -> nn.Module:
     return nn.BCEWithLogitsLoss(reduction=reduction)
 
 
-MODELS = {"PixelModel": PixelModel, "ShiftModel": ShiftModel, "TinyUNet": TinyUNet}
+MODELS = {model.__name__: model for model in (PixelModel, ShiftModel, TinyUNet, WindowModel, GatedNet)}
 KINDS = {**MODELS, "Scratch": Scratch, "batches": batches, "sgd": sgd, "adam": adam, "bce": bce, "device": torch.device}

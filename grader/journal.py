@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
+from . import marks
 from .durable import disk
 from .fingerprint import task_digests
 from .handover import is_theirs, names_defined, read_slip, submission_in, without_folder
@@ -152,8 +153,8 @@ def _digest(folder: str, assignment: str, state: tuple) -> str:
 
 def stale_tasks(result: dict) -> list[str]:
     """The tasks that were judged with other checks, points or limits than there are now, or could not be judged."""
-    now, marks = task_digests(), result["tasks"]
-    return [id for id in now if id not in marks or marks[id].get("kit") != now[id] or not is_settled(marks[id])]
+    now, found = task_digests(), result["tasks"]
+    return [id for id in now if id not in found or found[id].get("kit") != now[id] or not is_settled(found[id])]
 
 
 def merged(old: dict, new: dict, tasks: Iterable[str]) -> dict:
@@ -163,10 +164,10 @@ def merged(old: dict, new: dict, tasks: Iterable[str]) -> dict:
     """
     tasks = set(tasks) & set(new["tasks"])
     sources = {id: new if id in tasks else old for id in load_rubric()}
-    marks = {id: source["tasks"][id] for id, source in sources.items() if id in source["tasks"]}
+    found = {id: source["tasks"][id] for id, source in sources.items() if id in source["tasks"]}
     kept = [note for note in old["notes"] if _task_of(note) not in tasks and not note.startswith(FAULTS)]
     added = [note for note in new["notes"] if _task_of(note) in tasks or not _task_of(note)]
-    return {**old, **new, **_sums(marks), "tasks": marks, "notes": list(dict.fromkeys([*kept, *added]))}
+    return {**old, **new, **marks.sums(found), "tasks": found, "notes": list(dict.fromkeys([*kept, *added]))}
 
 
 def take_up(old: dict | None, new: dict) -> dict:
@@ -214,19 +215,11 @@ def _judge(insecure: bool, device: str):
 def ungraded(student: str, reason: str, path: str = "") -> dict:
     """Return a result in which nothing is graded and the reason is said."""
     tasks = {task.id: _not_judged(task) for task in load_rubric().values()}
-    return {"path": path, "student": student, **_sums(tasks), "notes": [reason], "seconds": 0.0, "tasks": tasks}
+    return {"path": path, "student": student, **marks.sums(tasks), "notes": [reason], "seconds": 0.0, "tasks": tasks}
 
 
 def _not_judged(task, reason: str = "") -> dict:
-    empty = {"status": "ungraded", "score": None, "max_score": task.points, "carried_forward": False, "checks": []}
-    return {**empty, "unreadable": reason} if reason else empty
-
-
-def _sums(tasks: dict[str, dict]) -> dict:
-    known = [task["score"] for task in tasks.values() if task["score"] is not None]
-    status = "graded" if known and len(known) == len(tasks) else "partly graded" if known else "ungraded"
-    score = round(sum(known), 2) if known else None
-    return {"status": status, "score": score, "max_score": sum(task["max_score"] for task in tasks.values())}
+    return marks.empty(task, **({"unreadable": reason} if reason else {}))
 
 
 def is_final(result: dict) -> bool:
@@ -258,7 +251,7 @@ def set_aside(result: dict, folder: Path) -> dict:
         if id in tasks and (where := sorted(lost & set(unreadable))):
             tasks[id] = {**_not_judged(task, unreadable[where[0]]), "kit": tasks[id].get("kit")}
     notes = [*result["notes"], *(reason for reason in unreadable.values() if reason not in result["notes"])]
-    return {**result, **_sums(tasks), "tasks": tasks, "notes": notes}
+    return {**result, **marks.sums(tasks), "tasks": tasks, "notes": notes}
 
 
 def unreadable_notebooks(folder: Path) -> dict[str, str]:

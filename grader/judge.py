@@ -16,12 +16,12 @@ from datetime import datetime, timezone
 
 import torch
 
-from . import gpu, sandbox
+from . import gpu, marks, sandbox
 from .definitions import DEFINITIONS, Source
 from .fingerprint import kit_digest, task_digests, versions
 from .reading import Unreadable
 from .rubric import Limits, Task, load_rubric, select
-from .runner import Check, CheckFault, Outcome, checks_of, rule_and_hint, run_check
+from .runner import Check, CheckFault, Outcome, checks_of, is_left_out, rule_and_hint, run_check
 from .student import FAULTS, Experiment, JudgeFault, Student
 from .submissions import Submission
 from .wall import Child, Zygote
@@ -71,25 +71,25 @@ class Judge:
         started = time.monotonic()
         notes, zygote = submission.notes, self.zygote
         try:
-            marks = self._marks(submission, zygote, notes)
+            found = self._marks(submission, zygote, notes)
         except Unreadable as problem:
             notes.append(str(problem))
-            marks = {task.id: _ungraded(task, str(problem)) for task in self.tasks}
+            found = {task.id: _ungraded(task, str(problem)) for task in self.tasks}
         except JudgeFault as fault:
             notes.append(f"{FAULTS[1]}: {fault}")
-            marks = {task.id: _ungraded(task, str(fault)) for task in self.tasks}
+            found = {task.id: _ungraded(task, str(fault)) for task in self.tasks}
             self._replace(zygote)
         except Exception as fault:  # whatever it is: it is this one's, and the class goes on
             reason = f"{type(fault).__name__}: {str(fault)[:300]}"
             notes.append(f"{FAULTS[1]}: {reason}")
-            marks = {task.id: _ungraded(task, reason) for task in self.tasks}
+            found = {task.id: _ungraded(task, reason) for task in self.tasks}
         measured = {"seconds": round(time.monotonic() - started, 3), "isolation": self.isolation, "device": self.device}
         return {
             "path": str(submission.path),
             "student": submission.student,
-            **_total(marks),
+            **marks.sums(found),
             "notes": list(dict.fromkeys(notes)),
-            "tasks": {id: {**mark, "kit": task_digests()[id]} for id, mark in marks.items()},
+            "tasks": {id: {**mark, "kit": task_digests()[id]} for id, mark in found.items()},
             **measured,
             "audit": {"seed": SEED, "kit": kit_digest(), "versions": versions(), "graded_at": _now(), **measured},
         }
@@ -101,19 +101,19 @@ class Judge:
         experiment = submission.experiment() if has_experiment else Experiment()
         wanted = {task.id for task in self.tasks}
         needed = wanted | {earlier for task in self.tasks for earlier in (*task.builds_on, *task.layout)}
-        marks: dict[str, dict] = {}
+        found: dict[str, dict] = {}
         with _Children(self, zygote, sources) as children:
             for task in load_rubric().values():
                 if task.id in needed:
                     handed_in = experiment if task.experiment else Experiment()
-                    marks[task.id] = self._marked_task(task, children, marks, notes, handed_in)
-        return {id: mark for id, mark in marks.items() if id in wanted}
+                    found[task.id] = self._marked_task(task, children, found, notes, handed_in)
+        return {id: mark for id, mark in found.items() if id in wanted}
 
-    def _marked_task(self, task: Task, children: _Children, marks: dict[str, dict], notes: list[str], experiment: Experiment) -> dict:
+    def _marked_task(self, task: Task, children: _Children, earlier: dict[str, dict], notes: list[str], experiment: Experiment) -> dict:
         """One task's marks; ungraded where the kit is at fault, or where too little was built to be run."""
-        failed = {id: marks[id] for id in task.builds_on if marks[id]["score"] != marks[id]["max_score"]}
-        wrong_layout = any(_failed_in(marks[id], name) for id, name in task.layout.items())
-        hollow = any(marks[id]["score"] is not None and marks[id]["score"] < marks[id]["max_score"] / 4 for id in task.layout)
+        failed = {id: earlier[id] for id in task.builds_on if earlier[id]["score"] != earlier[id]["max_score"]}
+        wrong_layout = any(_failed_in(earlier[id], name) for id, name in task.layout.items())
+        hollow = any(earlier[id]["score"] is not None and earlier[id]["score"] < earlier[id]["max_score"] / 4 for id in task.layout)
         try:
             mark = self._mark(task, children, failed, wrong_layout, notes, experiment)
         except CheckFault as fault:
@@ -142,7 +142,10 @@ class Judge:
             own = [Outcome(check, False, rule_and_hint(check), hint=check.hint) for check in checks]
         else:
             child, is_first = children.going_on(task)
-            own, late = outcomes(checks, child, notes), child.late
+            own, late = outcomes(checks, child, said := []), child.late
+            if is_left_out(task, own):
+                return marks.empty(task, marks.NOT_HANDED_IN, 0.0, late=late, diagnoses=[])
+            notes += said
         lost = [outcome.check for outcome in own if outcome.passed is not True]
         if not lost:
             return {**_marked(task, own, notes), "late": late, "diagnoses": []}
@@ -150,7 +153,10 @@ class Judge:
         merged, helped = own, False
         if failed or not late and not is_first:
             child = children.fresh(task, names)
-            merged = _merged(own, outcomes(lost, child, []))
+            again = outcomes(lost, child, [])
+            if is_left_out(task, again) and len(again) == len(own):
+                return marks.empty(task, marks.NOT_HANDED_IN, 0.0, late=False, diagnoses=[])
+            merged = _merged(own, again)
             helped = bool(failed) and any(new.passed and not old.passed for new, old in zip(merged, own))
         if helped:
             slip = f"the slip in {', '.join(failed)} costs only there"
@@ -326,6 +332,7 @@ def _marked(task: Task, outcomes: list[Outcome], notes: list[str]) -> dict:
         "status": "graded",
         "score": math.floor(score * 100 + 0.5) / 100,
         "max_score": task.points,
+        **marks.is_bonus(task),
         "carried_forward": False,
         "left_out": [outcome.check.name for outcome in outcomes if outcome.passed is None],
         "checks": [_check_result(outcome) for outcome in judged],
@@ -342,17 +349,4 @@ def _check_result(outcome: Outcome) -> dict:
 
 
 def _ungraded(task: Task, reason: str) -> dict:
-    return {
-        "status": "ungraded", "score": None, "max_score": task.points, "carried_forward": False, "checks": [], "reason": reason,
-    }
-
-
-def _total(marks: dict[str, dict]) -> dict:
-    scores = [mark["score"] for mark in marks.values()]
-    known = [score for score in scores if score is not None]
-    status = "graded" if len(known) == len(scores) else "partly graded" if known else "ungraded"
-    return {
-        "status": status,
-        "score": round(sum(known), 2) if known else None,
-        "max_score": sum(mark["max_score"] for mark in marks.values()),
-    }
+    return marks.empty(task, reason=reason)

@@ -22,15 +22,16 @@ from nbgrader.preprocessors import SaveAutoGrades
 from nbgrader.utils import compute_checksum, is_grade, is_solution
 from traitlets import Bool, Unicode
 
-from . import cards
+from . import cards, marks
 from .defuse import DefuseHtml, strip
 from .durable import alone_in, whole
 from .feedback import NOTES, FeedbackGrades
+from .gradebook import score_in
 from .handover import documents, not_handed_in, read_slip, released_path, without_folder
 from .journal import Journal, is_final, judge_once, standing_of, submission_key, take_up, ungraded
 from .reading import Unreadable, load_notebook
 from .repair import CHECK, TASK, RepairSubmission
-from .rubric import load_rubric, notebooks
+from .rubric import bonus_notebooks, load_rubric, notebooks
 
 CHECKPOINTS = ("*.pth", "*.pt", "*.ckpt")
 SUBMISSION_KB = 1_000_000  # what is collected of one student: a few checkpoints, of which the judge takes one
@@ -128,10 +129,11 @@ class JudgeGrades(SaveAutoGrades):
         return result
 
     def _outcome(self, task: str) -> dict:
-        empty = {"status": "ungraded", "score": None, "max_score": 0.0, "carried_forward": False, "checks": []}
+        if task in self.result["tasks"]:
+            return self.result["tasks"][task]
         if task in load_rubric():
-            empty["max_score"] = load_rubric()[task].points
-        return self.result["tasks"].get(task, empty)
+            return marks.empty(load_rubric()[task])
+        return {"status": "ungraded", "score": None, "max_score": 0.0, "carried_forward": False, "checks": []}
 
     def _find(self, kind: str, cell: NotebookNode):
         find = getattr(self.gradebook, f"find_{kind}")
@@ -178,7 +180,8 @@ class JudgeGrades(SaveAutoGrades):
             parts += [] if tasks else [self._why_open(cell) or not_handed_in(self.notebook_id).split(". ")[0] + "."]
         elif untouched:
             said = "No response: the cell is as it was handed out."
-            parts = [said if tasks else self._why_open(cell) or said, *parts]
+            expected = not tasks or any(marks.handed_in(self._outcome(task)) for task in tasks)
+            parts = [*[said if tasks else self._why_open(cell) or said] * expected, *parts]
         if self.notes_to_show:
             shown = "\n".join(f"- `{cards.plain(note)}`" for note in self.notes_to_show)
             parts.insert(0, f"{NOTES}\n\n{shown}")
@@ -208,7 +211,7 @@ class JudgeGrades(SaveAutoGrades):
                 if (folder / f"{notebook.name}.ipynb").exists():
                     continue
                 said = not_handed_in(notebook.name)
-                self.notes += [said] * (said not in self.notes)
+                self.notes += [said] * (said not in self.notes and notebook.name not in bonus_notebooks())
                 for grade in notebook.grades:
                     source = gradebook.find_source_cell(grade.name, notebook.name, ids["assignment"]).source or ""
                     tasks = CHECK.findall(source)
@@ -220,9 +223,7 @@ class JudgeGrades(SaveAutoGrades):
 
 def set_grade(grade, outcome: dict) -> None:
     """Put the judge's mark into a grade of the gradebook; what the judge did not mark is left to a person."""
-    grade.auto_score = None
-    if outcome["score"] is not None and outcome["max_score"]:
-        grade.auto_score = grade.max_score * outcome["score"] / outcome["max_score"]
+    grade.auto_score = score_in(grade, outcome)
     grade.needs_manual_grade = grade.manual_score is not None or grade.auto_score is None
 
 

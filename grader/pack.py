@@ -9,14 +9,16 @@ from __future__ import annotations
 import html
 import re
 import zipfile
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .experiment import CHECKPOINT, RECORD, RESULTS, experiment_here
 from .mine import newest_copy
 from .reading import Unreadable, load_notebook
-from .rubric import assignment, load_manual, load_rubric, notebooks
+from .rubric import assignment, bonus_notebooks, load_manual, load_rubric, notebooks
 
+MARK = re.compile(r"# TODO Task ([\d.]+):")  # one in front of each stub
 TODO = re.compile(r"Need to implement for Task ([\d.]+): ([\w.]+)")
 ANSWER = "YOUR ANSWER HERE"
 REPORTS = (".pdf", ".md", ".docx", ".odt", ".txt")
@@ -68,7 +70,7 @@ def pack(name: str, folder: Path | str = ".", out: Path | str | None = None) -> 
     results = [path for path in sorted((folder / RESULTS).glob("*")) if _is_result(path)]
     reports = [path for path in sorted(folder.glob("*")) if "report" in path.name.lower() and path.suffix.lower() in REPORTS]
     modules = sorted(folder.glob("*.py"))  # helpers that the notebooks import
-    findings = [f"{notebook}.ipynb is not here" for notebook in wanted if notebook not in there]
+    findings = [f"{notebook}.ipynb is not here" for notebook in wanted if notebook not in {*there, *bonus_notebooks()}]
     findings += [f"{path.name} was taken for {n}.ipynb, the newest copy" for n, path in there.items() if path.stem != n]
     findings += [finding for notebook, path in there.items() for finding in _in_notebook(notebook, path, bool(reports))]
     findings += [] if there else _unwritten(module.name, [module.read_text(encoding="utf-8", errors="replace")])
@@ -116,7 +118,8 @@ def _in_notebook(name: str, path: Path, has_report: bool) -> list[str]:
         return [str(problem)]
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     findings = _unwritten(path.name, [cell.source for cell in code])
-    checks = {task for task in load_rubric() if load_rubric()[task].notebook == name}
+    begun = _begun([cell.source for cell in code])
+    checks = {id for id, task in load_rubric().items() if task.notebook == name and (not task.bonus or id in begun)}
     run = {task for cell in code for task in checks if f'check("{task}")' in cell.source and cell.get("outputs")}
     if idle := sorted(checks - run):
         findings.append(f"{path.name}: the check of Task {', '.join(idle)} was never run, or the notebook not saved after it")
@@ -130,11 +133,23 @@ def _in_notebook(name: str, path: Path, has_report: bool) -> list[str]:
 
 
 def _unwritten(name: str, texts: list[str]) -> list[str]:
-    """The tasks of a file whose stubs are as they were handed out."""
+    """The tasks of a file whose stubs are as they were handed out; a bonus of which nothing is written is none."""
     unwritten: dict[str, list[str]] = {}
     for task, function in (found for text in texts for found in TODO.findall(text)):
         unwritten.setdefault(task, []).append(function)
-    return [f"{name}: Task {task} is not written ({', '.join(names)})" for task, names in unwritten.items()]
+    begun = _begun(texts)
+    return [
+        f"{name}: Task {task} is not written ({', '.join(names)})" for task, names in unwritten.items()
+        if task not in load_rubric() or not load_rubric()[task].bonus or task in begun
+    ]
+
+
+def _begun(texts: list[str]) -> set[str]:
+    """The tasks for which something is written: they have a stub less than were handed out, or none."""
+    found = {task for text in texts for task in MARK.findall(text)}
+    stubs = Counter(task for text in texts for task, _ in TODO.findall(text))
+    marks = Counter(task for text in texts for task in MARK.findall(text))
+    return {task for task in found if stubs[task] < marks[task]}
 
 
 def _answers(notebook: str) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 import unicodedata
 from collections import defaultdict
@@ -43,6 +44,7 @@ class Merged:
     text: str = ""
     marked: list[str] = field(default_factory=list)
     unfinished: dict[str, str] = field(default_factory=dict)  # student → why there is no mark
+    capped: list[str] = field(default_factory=list)  # students whose bonus goes beyond what the platform takes
     kept: list[str] = field(default_factory=list)  # students without a mark of ours for whom the file had one
     not_in_file: list[str] = field(default_factory=list)
     nothing_handed_in: list[str] = field(default_factory=list)
@@ -51,6 +53,7 @@ class Merged:
         """The same as lines for the terminal."""
         lines = [f"{len(self.marked)} marks written"]
         lines += [f"left empty: {student}: {why}" for student, why in self.unfinished.items()]
+        lines += [f"cut to the maximum, since Moodle takes no more: {student}" for student in self.capped]
         lines += [f"kept as it stood in the file, since there is no mark yet: {student}" for student in self.kept]
         lines += [f"handed in, but not found in the file (enter it by hand): {student}" for student in self.not_in_file]
         return lines + [f"in the file, but nothing handed in (left as it was): {name}" for name in self.nothing_handed_in]
@@ -80,14 +83,14 @@ def write(merged: Merged, path: Path, exported: Path | None = None) -> list[str]
 
 
 def mark_of(result: dict) -> tuple[float | None, str]:
-    """A student's mark and its status; no mark as long as any of it is open."""
+    """A student's mark, bonus and all, and its status; no mark as long as any of it is open."""
     sums = total(result)
     unjudged = any(mark["score"] is None for mark in task_marks(result).values())
     if sums["score"] is None or unjudged and result["status"] != "graded":
         return None, result["status"] if result["status"] != "graded" else "ungraded"
     if sums["open"]:
         return None, f"{number(sums['open'])} points to mark by hand"
-    return sums["score"], "graded"
+    return sums["sum"], "graded"
 
 
 # ---- Canvas ----
@@ -161,7 +164,7 @@ def moodle(report: dict, exported: Path | None = None, scale: bool = False) -> M
     points = next((table.of(row, "Maximum Grade") for row in table.rows), "")
     factor = _factor(exported, points, _points(report), scale)
     column = table.header.index("Grade")
-    merged = _fill(report, table, table.rows, lambda row: _moodle_keys(table, row), column, factor, MOODLE_STATUS)
+    merged = _fill(report, table, table.rows, lambda row: _moodle_keys(table, row), column, factor, MOODLE_STATUS, most=_points(report))
     merged.text = table.written()
     return merged
 
@@ -180,7 +183,7 @@ def _own_moodle(report: dict) -> Merged:
         participant = f"Participant {result['lms_id']}" if result.get("lms_id") else ""
         return [participant, result["student"].replace("_", " "), mark, number(_points(report)), "", status]
 
-    return _own(report, header, [], row)
+    return _own(report, header, [], row, most=_points(report))
 
 
 # ---- both ----
@@ -271,14 +274,15 @@ def _match(report: dict, rows: list[list[str]], keys_of: Callable[[list[str]], I
     return found
 
 
-def _fill(report: dict, table: _Table, rows: list[list[str]], keys_of: Callable, column: int, factor: float, head: str) -> Merged:
+def _fill(report: dict, table: _Table, rows: list[list[str]], keys_of: Callable, column: int, factor: float, head: str,
+          most: float = math.inf) -> Merged:
     """Put marks and a column of statuses into the table; what it says of others stays."""
     merged, matches = Merged(), _match(report, rows, keys_of)
     statuses = {id(row): "nothing handed in" for row in rows}
     name_at = next(table.header.index(name) for name in ("Full name", "Student", "LastName", "Identifier") if name in table.header)
     for place, row in enumerate(rows):
         if place in matches:
-            statuses[id(row)] = _enter(matches[place], row, column, factor, merged)
+            statuses[id(row)] = _enter(matches[place], row, column, factor, merged, most)
         else:
             merged.nothing_handed_in.append(row[name_at])
     found = {id(result) for result in matches.values()}
@@ -289,9 +293,18 @@ def _fill(report: dict, table: _Table, rows: list[list[str]], keys_of: Callable,
     return merged
 
 
-def _enter(result: dict, row: list[str], column: int, factor: float, merged: Merged) -> str:
-    """Write one student's mark into the row and return its status; without a mark, a 0 goes and any other mark stays."""
+def _at_most(most: float, result: dict, merged: Merged) -> tuple[float | None, str]:
+    """A student's mark and its status, where the platform refuses more than `most`."""
     mark, status = mark_of(result)
+    if mark is None or mark <= most:
+        return mark, status
+    merged.capped.append(f"{result['student']}: {number(mark)} with bonus, of {number(most)}")
+    return most, f"{status}; {number(mark)} with bonus"
+
+
+def _enter(result: dict, row: list[str], column: int, factor: float, merged: Merged, most: float) -> str:
+    """Write one student's mark into the row and return its status; without a mark, a 0 goes and any other mark stays."""
+    mark, status = _at_most(most, result, merged)
     if mark is not None:
         row[column] = number(mark * factor)
         merged.marked.append(result["student"])
@@ -304,11 +317,12 @@ def _enter(result: dict, row: list[str], column: int, factor: float, merged: Mer
     return status
 
 
-def _own(report: dict, header: list[str], rows: list[list], row_of: Callable[[dict, str, str], list]) -> Merged:
+def _own(report: dict, header: list[str], rows: list[list], row_of: Callable[[dict, str, str], list],
+         most: float = math.inf) -> Merged:
     """A file of our own, with a row for everybody who handed in."""
     merged, file = Merged(), io.StringIO(newline="")
     for result in by_student(report):
-        mark, status = mark_of(result)
+        mark, status = _at_most(most, result, merged)
         rows.append([cell(value) for value in row_of(result, "" if mark is None else number(mark), status)])
         if mark is None:
             merged.unfinished[result["student"]] = status

@@ -147,9 +147,9 @@ def _has_new_points(api: NbGraderAPI, course: Path, task: str, old: float) -> bo
     path = course / "source" / assignment() / f"{entry.notebook}.ipynb"
     nb = nbformat.read(path, as_version=4)
     cells = [cell for cell in nb.cells if cell.metadata.get("nbgrader", {}).get("grade_id") == name]
-    if not cells or cells[0].metadata.nbgrader.get("points") not in (old, entry.points):
+    if not cells or cells[0].metadata.nbgrader.get("points") not in (old, entry.counted):
         return False
-    cells[0].metadata.nbgrader["points"] = entry.points
+    cells[0].metadata.nbgrader["points"] = entry.counted
     with whole(path) as part:
         nbformat.write(nb, part)
     with opened(api) as gradebook:

@@ -43,11 +43,17 @@ class Task:
     checks: dict[str, float]
     limits: Limits
     experiment: bool = False  # judged by what the student's training gave, without a TODO of its own
+    bonus: bool = False  # voluntary: its points come on top of the lab's maximum
 
     @property
     def points(self) -> float:
         """All points of the task."""
         return sum(self.checks.values())
+
+    @property
+    def counted(self) -> float:
+        """What the task adds to the lab's maximum: nothing where it is a bonus."""
+        return 0.0 if self.bonus else self.points
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,19 @@ def held_out() -> dict:
 def notebooks() -> set[str]:
     """The names of the assignment's notebooks, without `.ipynb`."""
     return {task.notebook for task in load_rubric().values()}
+
+
+@functools.lru_cache(maxsize=1)
+def bonus_notebooks() -> frozenset[str]:
+    """Those of them that are voluntary: they hold nothing but bonus."""
+    whole = {task.notebook for task in load_rubric().values() if not task.bonus} | {item.notebook for item in load_manual().values()}
+    return frozenset(notebooks() - whole)
+
+
+@functools.lru_cache(maxsize=1)
+def unmarked_notebooks() -> frozenset[str]:
+    """The names of notebooks that students get but that hold no task."""
+    return frozenset(_read()["unmarked"])
 
 
 def defined_names() -> list[str]:

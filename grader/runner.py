@@ -160,6 +160,12 @@ def _failed(check: Check, student: Student, came: str, expected: str, hint: str)
     return Outcome(check, False, message, hint=hint, input=student.doing, came=came, expected=expected)
 
 
+def is_left_out(task: Task, outcomes: list[Outcome]) -> bool:
+    """Whether nothing of a bonus task was written: what it asks for is not defined, or as it was handed out."""
+    unwritten = (f"to do: Need to implement for Task {task.id}", *(f"NameError: {name} is not defined" for name in task.names))
+    return task.bonus and all(outcome.message.startswith(unwritten[0]) or outcome.came in unwritten for outcome in outcomes)
+
+
 def rule_and_hint(check: Check) -> str:
     """What is said where the rest could show the reference."""
     return f"rule: {check.rule}\nhint: {check.hint}"

@@ -56,8 +56,12 @@ class Servant:
         return getattr(self, operation)(**fields)
 
     def make(self, name: str, args: list, kwargs: dict, device: str | None, dtype: str | None, seed: int) -> dict:
-        """Construct `name(*args, **kwargs)`; the reply: a handle, the parameters' shapes, the arguments as they are afterwards."""
+        """Construct `name(*args, **kwargs)`; the reply: a handle, the parameters' shapes, the arguments as they are afterwards.
+
+        {"handle": n} in an argument stands for what was made or built before, {"tuple": [...]} for a tuple.
+        """
         factory = self._find(name)
+        args, kwargs = self._arguments(args), self._arguments(kwargs)
         with student_code(seed), torch.device(device) if device else contextlib.nullcontext():
             module = factory(*args, **kwargs)
             if not callable(module):
@@ -65,30 +69,31 @@ class Servant:
             if isinstance(module, nn.Module):  # a loss may be any callable
                 module = module.to(device=None if device else self.device, dtype=getattr(torch, dtype) if dtype else None)
             parameters = {name: _shape(parameter) for name, parameter in _parameters(module).items()}
-        return {"handle": self._keep(module), "parameters": parameters, "args": args, "kwargs": kwargs}
+        return {"handle": self._keep(module), "parameters": parameters, "args": _send(args), "kwargs": _send(kwargs)}
 
     def call(self, handle: int, inputs: list, seed: int, autocast: bool = False) -> dict:
-        """Call the object without gradients; the reply holds the outputs and the inputs as they are afterwards.
+        """Call the object without gradients; the reply holds the outputs, and the tensors among the inputs as they are afterwards.
 
         `autocast` runs it under bfloat16 autocast.
         """
-        inputs = [self._receive(value) for value in inputs]
+        inputs = self._arguments(inputs, self.device)
         with student_code(seed), torch.no_grad(), torch.autocast(self._device_type(), torch.bfloat16, enabled=autocast):
             outputs = self.objects[handle](*inputs)
-        return {"outputs": _send(outputs), "inputs": _send(inputs)}
+        return {"outputs": _send(outputs), "inputs": _send([value for value in inputs if isinstance(value, torch.Tensor)])}
 
-    def vjp(self, handle: int, inputs: list, seed: int, constant: list = (), autocast: bool = False) -> dict:
+    def vjp(self, handle: int, inputs: list, seed: int, constant: list = (), autocast: bool = False, listed: bool = False) -> dict:
         """Vector-Jacobian product for cotangents drawn from `seed`: outputs, and a gradient (or None) for each input and parameter.
 
-        `constant` inputs come after the others, and no gradient is asked for them.
+        `constant` inputs come after the others, and no gradient is asked for them; `listed`: the others go in as one list.
         """
         module = self.objects[handle]
-        leaves = [self._receive(value).requires_grad_() for value in inputs]
-        constant = [self._receive(value) for value in constant]
+        leaves = [leaf.requires_grad_() for leaf in self._arguments(inputs, self.device)]
+        constant = self._arguments(constant, self.device)
         parameters = _parameters(module)
         with student_code(seed), torch.enable_grad(), torch.autocast(self._device_type(), torch.bfloat16, enabled=autocast):
             # clones: a leaf that requires a gradient refuses in-place work, which is another check's business
-            outputs = module(*[leaf.clone() for leaf in leaves], *constant)
+            given = [leaf.clone() for leaf in leaves]
+            outputs = module(*([given] if listed else given), *constant)
             tensors = [value for value in _flatten(outputs) if isinstance(value, torch.Tensor)]
             differentiable = [tensor for tensor in tensors if tensor.requires_grad]
             if not differentiable:
@@ -186,21 +191,19 @@ class Servant:
             if value.keys() == {"handle"}:
                 thing = self.objects[value["handle"]]
                 return thing.path if isinstance(thing, Scratch) else thing
+            if value.keys() == {"tuple"}:
+                return tuple(self._arguments(value["tuple"], device))
             return {key: self._arguments(item, device) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return [self._arguments(item, device) for item in value]
-        return value.detach().clone().to(device) if isinstance(value, torch.Tensor) else value
+        if not isinstance(value, torch.Tensor):
+            return value
+        return value.detach().clone() if value.is_meta else value.detach().clone().to(device)
 
     def _find(self, name: str):
         if name in self.namespace:
             return self.namespace[name]
         raise StudentError("NameError", self.missing.get(name, f"{name} is not defined"))
-
-    def _receive(self, value):
-        """A copy of its own for the submission, which may well change it."""
-        if not isinstance(value, torch.Tensor):
-            return value
-        return value.detach().clone() if value.is_meta else value.detach().clone().to(self.device)
 
 
 def cotangents(outputs: list[torch.Tensor], seed: int) -> list[torch.Tensor]:

@@ -111,9 +111,12 @@ class Student:
         return self.transport.answer(operation, fields)
 
     def make(self, name: str, *args, on: str | None = None, dtype: torch.dtype | None = None, **kwargs) -> StudentModule:
-        """Construct `name(*args, **kwargs)`, on device `on` ("meta" allocates nothing) and in `dtype` if given."""
+        """Construct `name(*args, **kwargs)`, on device `on` ("meta" allocates nothing) and in `dtype` if given.
+
+        Instruments and StudentModules among the arguments stand for the things themselves.
+        """
         self.doing = _call_text(name, args, kwargs) + (f" on device {on!r}" if on else "")
-        arguments = {"args": [_copy(value) for value in args], "kwargs": {k: _copy(v) for k, v in kwargs.items()}}
+        arguments = {"args": [_handed(_copy(value)) for value in args], "kwargs": {k: _handed(_copy(v)) for k, v in kwargs.items()}}
         dtype_name = str(dtype).removeprefix("torch.") if dtype else None
         reply = self.ask("make", name=name, device=on, dtype=dtype_name, seed=self.seed, **arguments)
         return StudentModule(self, reply, self.doing)
@@ -155,26 +158,28 @@ class StudentModule:
         self.inputs_after: list[torch.Tensor] = []
         self.on_meta = False
 
-    def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """The one tensor that the module gives for `inputs`; Mismatch when it gives anything else."""
+    def __call__(self, *inputs) -> torch.Tensor:
+        """The one tensor that the module gives for `inputs`, tensors and plain values; Mismatch when it gives anything else."""
         return self.outputs(*inputs, count=1)[0]
 
-    def outputs(self, *inputs: torch.Tensor, count: int, autocast: bool = False) -> list[torch.Tensor]:
+    def outputs(self, *inputs, count: int, autocast: bool = False) -> list[torch.Tensor]:
         """The `count` tensors that the module gives for `inputs`, without gradients; Mismatch for anything else."""
         self._describe(inputs, autocast=autocast)
-        self.on_meta = any(x.is_meta for x in inputs)
+        self.on_meta = any(isinstance(x, torch.Tensor) and x.is_meta for x in inputs)
         reply = self._ask("call", inputs=list(inputs), seed=self.student.seed, **({"autocast": True} if autocast else {}))
         self.inputs_after = reply["inputs"]
         return self._tensors(reply["outputs"], count)
 
-    def vjp(self, *inputs: torch.Tensor, count: int = 1, constant: list = (), autocast: bool = False) -> Gradients:
+    def vjp(self, *inputs: torch.Tensor, count: int = 1, constant: list = (), autocast: bool = False, listed: bool = False) -> Gradients:
         """Gradients of the outputs' product with random cotangents; shapes as the inputs and parameters.
 
-        `constant` inputs follow the others and are not differentiated; `autocast`: under bfloat16 autocast.
+        `constant` inputs follow the others and are not differentiated; `autocast`: under bfloat16 autocast; `listed`: the
+        differentiated inputs go in as one list.
         """
         self._describe((*inputs, *constant), "differentiated at", autocast)
         self.on_meta = False
         options = {"constant": list(constant), "autocast": autocast} if constant or autocast else {}
+        options |= {"listed": True} if listed else {}
         reply = self._ask("vjp", inputs=list(inputs), seed=self.student.seed, **options)
         return Gradients(self._tensors(reply["outputs"], count), reply["inputs"], reply["parameters"])
 
@@ -260,7 +265,14 @@ def _call_text(name: str, args: tuple, kwargs: dict) -> str:
     return f"{name}({', '.join(words)})"
 
 
+def as_tuple(values: list) -> dict:
+    """What reaches the submission as a tuple; lists and tuples arrive as lists otherwise."""
+    return {"tuple": list(values)}
+
+
 def _value_text(value) -> str:
+    if isinstance(value, dict) and value.keys() == {"tuple"}:
+        return f"({', '.join(_value_text(item) for item in value['tuple'])})"
     if isinstance(value, (Instrument, StudentModule)):
         return value.text
     if isinstance(value, dict) and any(isinstance(item, (Instrument, StudentModule)) for item in value.values()):

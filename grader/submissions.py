@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from .definitions import RESERVED, Cell, Source
 from .experiment import experiment_of
 from .reading import FILE_LIMIT, SAVE_AGAIN, Unreadable, decoded, load_notebook, tasks_of, too_large
-from .rubric import assignment, defined_names, load_rubric, notebooks
+from .rubric import assignment, defined_names, load_rubric, notebooks, unmarked_notebooks
 from .student import Experiment
 from .text import visible
 
@@ -37,7 +37,9 @@ WORK = (".ipynb", ".py")
 IGNORED = re.compile(r"(^|/)(\.(?!\./)|~|__pycache__|__MACOSX|site-packages(/|$)|node_modules(/|$)|venv(/|$))")
 # Folder names that say nothing about whose work it is.
 GENERIC = re.compile(
-    r"(lab[s_ -]*\d*|starter|code|src|submissions?|notebooks?|solutions?|homework|unetlab|grader|utils|models?|results|checkpoints)$", re.I
+    r"(lab[s_ -]*\d*|starter|code|src|submissions?|notebooks?|solutions?|homework|unetlab|grader|networks?|training|utils|models?|"
+    r"results|checkpoints)$",
+    re.I,
 )
 LMS = [  # the student's name, then the file's own
     re.compile(r"(.+?)_\d+_assignsubmission_[a-z]+_?(.*)$", re.DOTALL),  # Moodle
@@ -77,6 +79,11 @@ class File:
     def is_work(self) -> bool:
         """Whether this is a notebook, a module, or an archive that could not be opened."""
         return self.name.suffix.lower() in (*WORK, ".zip")
+
+    @property
+    def is_unmarked_notebook(self) -> bool:
+        """Whether this has the name of a notebook that holds no task, or of a copy of it."""
+        return self.name.suffix.lower() == ".ipynb" and COPY.sub("", self.name.stem) in unmarked_notebooks()
 
 
 @dataclass
@@ -368,6 +375,12 @@ def _is_one(files: list[File], nested: bool) -> bool:
     return bool(at_top) and _belong_together(at_top, tops)
 
 
+@functools.lru_cache(maxsize=1)
+def _defines() -> re.Pattern:
+    """Finds what a file defines of the tasks' names, in a module or in a notebook's JSON."""
+    return re.compile(rf'(?:^|"|\\n)[ \t]*(?:class|def)[ \t]+({"|".join(defined_names())})\b'.encode(), re.MULTILINE)
+
+
 IMPORTED = re.compile(rb'(?:^|"|\\n)[ \t]*(?:from|import)[ \t]+\.?([\w\x80-\xff]+)', re.MULTILINE)
 
 
@@ -377,14 +390,13 @@ def _belong_together(files: list[File], tops: set[str]) -> bool:
     if not stems:
         return False
     stems = {os.fsencode(stem) for stem in stems}
-    defines = re.compile(rf'(?:^|"|\\n)[ \t]*(?:class|def)[ \t]+({"|".join(defined_names())})\b'.encode(), re.MULTILINE)
     together, defined = False, set()
     for file in files:
         try:
             content = file.content()
         except Unreadable:
             continue
-        found = set(defines.findall(content))
+        found = set(_defines().findall(content))
         if found & defined:
             return False  # two hand-ins of the same task
         defined |= found
@@ -420,7 +432,7 @@ def _is_the_labs(stem: str) -> bool:
 
 @functools.lru_cache(maxsize=1)
 def _lab_names() -> str:
-    return "|".join(map(re.escape, [*sorted(notebooks()), f"{assignment()}_student", assignment()]))
+    return "|".join(map(re.escape, [*sorted(notebooks() | unmarked_notebooks()), f"{assignment()}_student", assignment()]))
 
 
 def _student(candidates: list[str]) -> str:
@@ -442,14 +454,18 @@ def _plain_path(path: Path) -> Path:
 
 
 def _is_the_kits(file: File, content: bytes) -> bool:
-    """Whether this is a copy of the kit's own code: students often hand in the whole folder."""
+    """Whether this is a copy of the kit's own code, or a notebook without a task: students often hand in the whole folder."""
     parts = file.name.parts
+    if file.is_unmarked_notebook and not _defines().search(content):
+        return True
     if "grader" in parts[:-1]:
         return (KIT / "grader").joinpath(*parts[parts.index("grader") + 1:]).is_file()
-    own = KIT / file.name.name
-    if file.name.name not in ("data_utils.py", "drawn_pets.py", "metrics.py", "viz.py") or not own.is_file():
+    packaged = len(parts) > 1 and parts[-2] in ("networks", "training")
+    if not packaged and parts[-1] not in ("data_utils.py", "drawn_pets.py", "metrics.py", "viz.py"):
         return False
-    return own.read_bytes().split() == content.split()
+    own = KIT.joinpath(*parts[-2:] if packaged else parts[-1:])
+    # Students write files of their own under these names, too.
+    return own.is_file() and own.read_bytes().split() == content.split()
 
 
 def _read_source(file: File, content: bytes, notes: list[str]) -> Source:

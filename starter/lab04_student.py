@@ -636,3 +636,140 @@ def train_model(model, train_loader, val_loader, *, epochs=50, lr=1e-3, weight_d
     # Does your copy of the best weights change when training goes on?
     # YOUR CODE HERE
     raise NotImplementedError("Need to implement for Task 3.4: train_model")
+
+
+# ==== Bonus ====
+# Voluntary: its points come on top. What you leave as it is costs nothing.
+
+# ---- Task 4.1 · UNet++ (bonus) ----
+
+
+class UNetPlusPlus(nn.Module):
+    """UNet++: a triangle of `DoubleConv` nodes, of which each sees all nodes before it in its row and the one below.
+
+    Source: Zhou et al., UNet++, 2018, arXiv:1807.10165.
+
+    Args:
+        in_channels: channels of the picture.
+        out_channels: channels of the logits.
+        features: channels of the levels, from the top down, any length L ≥ 1; level L below them has twice the last one's.
+        deep_supervision: one head on each of X[0][1] to X[0][L], in place of one on X[0][L].
+        batch_norm: handed on to every node.
+
+    Shapes:
+        x: (B, in_channels, H, W), H and W ≥ 2 ** L
+        logits: (B, out_channels, H, W); a list of L of them with deep supervision in train mode
+
+    Raises:
+        ValueError: `depth` is one that has no head.
+    """
+
+    def __init__(self, in_channels=3, out_channels=1, features=[64, 128, 256, 512], *,
+                 deep_supervision=False, batch_norm=True):
+        super().__init__()
+        # TODO Task 4.1: build a node for every i + j ≤ L, the upsampling in front of it where j ≥ 1, and the heads.
+        # A dict with a name for each node keeps them apart; which container do PyTorch's parameters need?
+        # YOUR CODE HERE
+        raise NotImplementedError("Need to implement for Task 4.1: UNetPlusPlus.__init__")
+
+    def forward(self, x, depth=None):
+        # TODO Task 4.1: compute the nodes that depth needs, column by column, and give what the table says.
+        # In which order can the nodes be computed?
+        # YOUR CODE HERE
+        raise NotImplementedError("Need to implement for Task 4.1: UNetPlusPlus.forward")
+
+
+# ---- Task 4.2 · Deep supervision (bonus) ----
+
+
+class DeepSupervisionLoss(nn.Module):
+    """The weighted mean of a loss over all outputs of a network.
+
+    Args:
+        criterion: called as `criterion(logits, target)`; returns a 0-d tensor.
+        weights: one number an output, a list or tuple that is not changed; `None` weighs all alike.
+
+    Shapes:
+        outputs: a list or tuple of logits (B, C, h, w), resized bilinearly to the target's H and W, or one such tensor
+        target: (B, C, H, W); returns a 0-d tensor
+
+    Raises:
+        ValueError: there are not as many weights as outputs.
+    """
+
+    def __init__(self, criterion, weights=None):
+        super().__init__()
+        # TODO Task 4.2: keep what forward needs.
+        # YOUR CODE HERE
+        raise NotImplementedError("Need to implement for Task 4.2: DeepSupervisionLoss.__init__")
+
+    def forward(self, outputs, target):
+        # TODO Task 4.2: one tensor or many? Then sizes, losses, weighted mean.
+        # YOUR CODE HERE
+        raise NotImplementedError("Need to implement for Task 4.2: DeepSupervisionLoss.forward")
+
+
+# ---- Task 4.3 · Sliding windows (bonus) ----
+
+
+def window_starts(length, window, overlap):
+    """Where windows begin along an axis of `length` ≥ `window` pixels, the last one flush with the end; a list of ints."""
+    # TODO Task 4.3: every stride pixels, as long as a window fits; is the end of the axis covered?
+    # YOUR CODE HERE
+    raise NotImplementedError("Need to implement for Task 4.3: window_starts")
+
+
+def window_weights(height, width, mode):
+    """The weights (height, width) of a window's pixels: 1 for "constant", a bell for "gaussian"; ValueError for another mode."""
+    # TODO Task 4.3: one curve for the rows, one for the columns, and their product.
+    # YOUR CODE HERE
+    raise NotImplementedError("Need to implement for Task 4.3: window_weights")
+
+
+def padded(image, height, width):
+    """The picture with at least this height and width, more to the right and below: mirrored where possible, else repeated."""
+    # TODO Task 4.3: torch.nn.functional.pad with mode="reflect" needs a picture with more pixels than it adds on a side.
+    # YOUR CODE HERE
+    raise NotImplementedError("Need to implement for Task 4.3: padded")
+
+
+def sliding_window_inference(predict, image, window=200, overlap=0.5, mode="gaussian", *, batch_size=4):
+    """Predictions for pictures of any size, put together from windows.
+
+    Sources: Ronneberger et al. 2015 (overlap-tile); Isensee et al., nnU-Net, 2021 (Gaussian weights).
+
+    Args:
+        predict: any callable, such as a network in eval mode: (n, C, h, w) → (n, K, h, w).
+        image: (B, C, H, W), any H and W.
+        window: height and width of the windows in pixels, one int or a pair (h, w).
+        overlap: share of a window that the next one covers too, 0 ≤ overlap < 1.
+        mode: "constant" or "gaussian", how much each pixel of a window counts.
+        batch_size: windows that go to `predict` at a time.
+
+    Returns:
+        (B, K, H, W), at least float32, without gradients
+
+    Raises:
+        ValueError: overlap outside [0, 1), or an unknown mode.
+    """
+    # TODO Task 4.3: check the arguments, pad, cut, predict in groups, add up, divide, cut back.
+    # YOUR CODE HERE
+    raise NotImplementedError("Need to implement for Task 4.3: sliding_window_inference")
+
+
+# ---- Task 4.4 · Recording attention (bonus) ----
+
+
+def record_attention(model, pictures):
+    """α of every `AttentionGate` that runs when the model sees the pictures; the model stays as it was.
+
+    Args:
+        model: any `nn.Module` with `AttentionGate`s somewhere in it.
+        pictures: (B, C, H, W).
+
+    Returns:
+        dict of gate's name in the model → (B, 1, H, W) in [0, 1], without gradients, in the order in which they ran
+    """
+    # TODO Task 4.4: names, hooks, modes; run; and what must happen whatever the run does?
+    # YOUR CODE HERE
+    raise NotImplementedError("Need to implement for Task 4.4: record_attention")

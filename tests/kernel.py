@@ -12,7 +12,7 @@ from jupyter_client.manager import AsyncKernelManager
 from grader import build
 
 ROOT = Path(__file__).resolve().parents[1]
-BESIDE = ("data_utils.py", "drawn_pets.py", "metrics.py", "viz.py")
+BESIDE = ("data_utils.py", "drawn_pets.py", "metrics.py", "networks", "viz.py")
 
 
 class ThisPython(KernelSpecManager):
@@ -37,9 +37,10 @@ def run(notebook, folder):
 
 
 def lay_out(folder):
-    """A student's folder with the lab's files and the instructor's three notebooks in `labs/`; the notebooks by name."""
+    """A student's folder with the lab's files and the instructor's notebooks in `labs/`; the notebooks by name."""
     for name in BESIDE:
-        shutil.copy(ROOT / name, folder)
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
     (folder / "labs").mkdir()
     notebooks = {lab.name: build.source_notebook(lab) for lab in build.read_labs(ROOT)}
     for name, notebook in notebooks.items():

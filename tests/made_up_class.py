@@ -3,6 +3,7 @@
 import math
 import random
 
+from grader.marks import NOT_HANDED_IN, empty, is_bonus, sums
 from grader.rubric import load_manual, load_rubric
 
 NOTES = [
@@ -31,7 +32,6 @@ def _student(name: str, rng: random.Random, hardness: dict, slope: dict, rules: 
     ability, broken = rng.gauss(0, 1), rng.random() < 0.02
     tasks = {task.id: _task(task, ability, rng, hardness, slope, rules, broken) for task in load_rubric().values()}
     known = [task["score"] for task in tasks.values() if task["score"] is not None]
-    status = "graded" if len(known) == len(tasks) else "partly graded" if known else "ungraded"
     notes = [note.format(n=rng.randint(2, 30)) for note in NOTES if rng.random() < 0.06]
     notes += ["01_unet.ipynb: not a notebook, since it is not JSON (Expecting value: line 1 column 1); save it again"] * broken
     versions = {"python": "3.11.7", "torch": "2.15.0", "numpy": "2.4.0", "nbgrader": "0.9.6", "unetlab": "0.1.0"}
@@ -39,9 +39,7 @@ def _student(name: str, rng: random.Random, hardness: dict, slope: dict, rules: 
     return {
         "path": f"handins/{name}.zip",
         "student": name,
-        "status": status,
-        "score": round(sum(known), 2) if known else None,
-        "max_score": sum(task["max_score"] for task in tasks.values()),
+        **sums(tasks),
         "notes": notes,
         "tasks": tasks,
         "seconds": seconds,
@@ -62,7 +60,9 @@ def _student(name: str, rng: random.Random, hardness: dict, slope: dict, rules: 
 
 def _task(task, ability: float, rng: random.Random, hardness: dict, slope: dict, rules: dict, broken: bool) -> dict:
     if broken and (task.notebook == "01_unet" or rng.random() < 0.3):
-        return {"status": "ungraded", "score": None, "max_score": task.points, "carried_forward": False, "checks": []}
+        return empty(task)
+    if task.bonus and ability < 0.5:
+        return empty(task, NOT_HANDED_IN, 0.0)
     checks = []
     for number, (name, points) in enumerate(task.checks.items()):
         key = (task.id, name)
@@ -89,6 +89,7 @@ def _task(task, ability: float, rng: random.Random, hardness: dict, slope: dict,
         "status": "graded",
         "score": task.points - lost,
         "max_score": task.points,
+        **is_bonus(task),
         "carried_forward": lost and rng.random() < 0.05,
         "left_out": [],
         "checks": checks,

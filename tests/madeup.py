@@ -1,5 +1,6 @@
 """A judge that makes its results up, for tests of what is done with results."""
 
+from grader.marks import is_bonus, sums
 from grader.rubric import load_rubric
 from grader.runner import checks_of
 
@@ -17,9 +18,8 @@ def made_up(slips: dict[str, dict[str, str]], notes: dict[str, list[str]] = {}):
             slip = slips.get(submission.student, {})
             tasks = {id: outcome_of(task, slip.get(id)) for id, task in load_rubric().items()}
             yield {
-                "path": str(submission.path), "student": submission.student, "status": "graded",
-                "score": sum(task["score"] for task in tasks.values()), "max_score": sum(t["max_score"] for t in tasks.values()),
-                "notes": list(notes.get(submission.student, [])), "tasks": tasks, "seconds": 0.1, "isolation": "made up", "device": "cpu",
+                "path": str(submission.path), "student": submission.student,
+                **sums(tasks), "notes": list(notes.get(submission.student, [])), "tasks": tasks, "seconds": 0.1, "isolation": "made up", "device": "cpu",
             }  # fmt: skip
 
     return grade_all
@@ -37,5 +37,5 @@ def outcome_of(task, came: str | None) -> dict:
     ]  # fmt: skip
     score = task.points if came is None else 0.0
     found = [] if came is None else [{"task": task.id, "name": "x", "title": f"it is {came}", "hint": "Look again."}]
-    return {"status": "graded", "score": score, "max_score": task.points, "carried_forward": False, "left_out": [], "checks": checks,
+    return {"status": "graded", "score": score, "max_score": task.points, **is_bonus(task), "carried_forward": False, "left_out": [], "checks": checks,
             "diagnoses": found}

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("nbgrader", reason="the instructor's extra [grade] is not installed")
 
 from grader import build
-from grader.rubric import load_rubric
+from grader.rubric import load_rubric, notebooks, unmarked_notebooks
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "solutions" / "lab_01_unet.py"
@@ -98,10 +98,19 @@ def test_solutions_are_stripped_and_stay_in_the_instructors_notebook(fresh):
     lab = build.read_lab(SOURCE, ROOT)
     source = nbformat.writes(build.source_notebook(lab))
     assert source.count("BEGIN SOLUTION") == 8
-    for text in fresh.values():
+    for path, text in fresh.items():
         assert "SOLUTION" not in text
         assert "nn.ConvTranspose2d(in_channels" not in text
-        assert text.count("# YOUR CODE HERE") >= 8
+        assert (text.count("# YOUR CODE HERE") >= 8) == (Path(path).stem not in unmarked_notebooks())
+
+
+def test_every_notebook_has_tasks_or_is_said_to_have_none():
+    assert {lab.name for lab in build.read_labs(ROOT)} == notebooks() | unmarked_notebooks()
+    assert not notebooks() & unmarked_notebooks()
+
+
+def test_a_notebook_without_tasks_is_no_part_of_the_assignment(tmp_path):
+    assert {path.stem for path in build.write_source(tmp_path)} == notebooks()
 
 
 def test_nbgraders_own_release_equals_labs(tmp_path, fresh, monkeypatch):

@@ -1,6 +1,6 @@
 """Every check accepts every right solution and catches the wrong ones, in their own task and in no other.
 
-All known-wrong variants are asked in this process; the judge marks one of each task, and all with UNETLAB_LONG=1.
+All known-wrong variants are asked in this process; the judge marks one of each group of tasks, and all with UNETLAB_LONG=1.
 """
 
 import ast
@@ -19,10 +19,10 @@ from grader.student import Experiment, Student
 from grader.submissions import find_submissions
 from solutions.reference import reference, reference_source
 from solutions.train_reference import RECIPE
-from solutions.wrong import WRONG, wrong_source
+from solutions.wrong import WRONG, wrong_cells, wrong_source
 from tests.helpers import ROOT, TRAINED, failed, module, scores
 
-PARTS = {"part_1": "01_unet", "part_2": "02_skip_connections", "part_3": "03_losses_and_training"}  # folder → notebook
+PARTS = {"part_1": "01_unet", "part_2": "02_skip_connections", "part_3": "03_losses_and_training", "part_4": "04_bonus"}  # folder → notebook
 ALTERNATIVES = [
     path for part in PARTS for path in sorted((ROOT / "solutions/alternatives" / part).iterdir()) if path.name != "__pycache__"
 ]
@@ -30,11 +30,13 @@ TRAINED_NETWORK = Experiment((TRAINED / "unet.pth").read_bytes(), tuple(RECIPE["
 CODE_TASKS = [task.id for task in load_rubric().values() if not task.experiment]
 # Tasks whose code can be felt in each other's checks. That a loss is not felt in the training loop's, errors carried forward, is
 # tried on a sample: every loss would be trained with twice.
-GROUPS = [("1.1", "1.2", "1.3", "1.4"), ("2.1", "2.2", "2.3"), ("2.4",), ("3.1", "3.2", "3.3"), ("3.4",)]
+GROUPS = [("1.1", "1.2", "1.3", "1.4"), ("2.1", "2.2", "2.3"), ("2.4",), ("3.1", "3.2", "3.3"), ("3.4",), ("4.1", "4.2", "4.3", "4.4")]
 NEEDED = {("3.4",): ("3.1", "3.2", "3.3")}
-# Variants that the judge marks, and the tasks that it marks them in: one of each task in all, the others in their group.
-MARKED = [(wrong, tuple(CODE_TASKS)) for wrong in {wrong.task: wrong for wrong in WRONG}.values()]
+# Variants that the judge marks, and the tasks that it marks them in: one of each group in all tasks; the others in their group.
+LAST = {group: next(wrong for wrong in reversed(WRONG) if wrong.task in group) for group in GROUPS}
+MARKED = [(wrong, tuple(CODE_TASKS)) for wrong in LAST.values()]
 if os.environ.get("UNETLAB_LONG"):
+    MARKED = [(wrong, tuple(CODE_TASKS)) for wrong in {wrong.task: wrong for wrong in WRONG}.values()]
     MARKED += [(wrong, (*group, *NEEDED.get(group, ()))) for group in GROUPS for wrong in WRONG if wrong.task in group]
 ADDITIONS = {  # what last year's starter did not ask for
     "batch_norm_can_be_left_out", "equals_the_reference_without_batch_norm", "unknown_upsampling_is_refused",
@@ -58,7 +60,8 @@ def test_no_variant_writes_a_file_but_the_one_that_it_is_given():
     """Variants run in the judge's own process, with the instructor's rights: one that saved to /dev/null replaced it by a file."""
     allowed = _writes(reference_source()) | {"torch.save(best['weights'], __import__('io').BytesIO())"}
     for wrong in WRONG:
-        elsewhere = [call for call in _writes(wrong_source(wrong)) - allowed if not call.endswith(", checkpoint_path)")]
+        calls = set().union(*map(_writes, wrong_cells(wrong)))
+        elsewhere = [call for call in calls - allowed if not call.endswith(", checkpoint_path)")]
         assert not elsewhere, wrong.name
 
 
@@ -110,7 +113,7 @@ def alternative_results():
     for part in PARTS:
         paths = [path for path in ALTERNATIVES if path.parent.name == part]
         submissions = [submission for path in paths for submission in find_submissions([path])]
-        if part == "part_3":  # either the losses or the training are written in another way; the rest is the reference's
+        if part in ("part_3", "part_4"):  # what is not written in another way is the reference's
             submissions = [module(reference_source() + "\n\n" + path.read_text(), path.stem) for path in paths]
         assert len(submissions) == len(paths)
         results |= {Path(result["path"]).stem: result for result in grade_all(submissions, only=tasks_of(part))}
@@ -161,7 +164,7 @@ def test_wrong_variant_fails_a_check_of_its_task(wrong, wrong_outcomes):
 def test_wrong_variant_loses_marks_in_its_own_task_alone(wrong, tasks, wrong_results):
     result = wrong_results[wrong, tasks]
     lost = {task for task, mark in result["tasks"].items() if mark["score"] != mark["max_score"]}
-    assert result["status"] == "graded"
+    assert result["status"] == "graded" and result["max_score"] == sum(load_rubric()[task].counted for task in tasks)
     assert lost == {wrong.task}, {task: failed(result, task) for task in lost}
 
 
@@ -177,7 +180,8 @@ def test_right_variant_keeps_all_marks(path, alternative_results):
     if path.stem == "last_year":
         assert lost == ADDITIONS, "what was handed in for last year's starter loses only the additions"
     else:
-        assert not lost and result["score"] == result["max_score"] > 0, {t: failed(result, t) for t in scores(result)}
+        assert not lost and result["score"] == result["max_score"], {t: failed(result, t) for t in scores(result)}
+        assert sum(scores(result).values()) == sum(load_rubric()[task].points for task in scores(result)) > 0
 
 
 def test_every_check_catches_some_wrong_variant(wrong_outcomes):

@@ -62,8 +62,15 @@ def test_line_numbers_stay_with_magics_above():
 
 
 def test_cells_in_another_language_are_passed_over():
-    loaded = cells("%%bash\nclass A: rm -rf /", "%%html\n<b>", "\n%%javascript\nlet x", "class B: pass")
-    assert "B" in loaded.namespace and "A" not in loaded.namespace and loaded.notes == []
+    loaded = cells("%%bash\nrm -rf /", "%%html\n<b>", "\n%%javascript\nlet x", "class B: pass")
+    assert "B" in loaded.namespace and loaded.notes == []
+
+
+def test_what_such_a_cell_was_to_define_is_missed_with_the_cause():
+    loaded = cells("%%bash\nclass A: rm -rf /", "class B: pass")
+    assert "B" in loaded.namespace and "A" not in loaded.namespace
+    assert loaded.notes == ["cell 1 of nb.ipynb: it starts with `%%bash` and is not run as Python; this cell was passed over"]
+    assert loaded.missing == {"A": f"A is not defined: {loaded.notes[0]}"}
 
 
 def test_a_cell_that_writes_a_module_is_that_module():

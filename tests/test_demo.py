@@ -13,7 +13,8 @@ pytest.importorskip("nbgrader")
 from grader import demo as demos
 from grader.rubric import load_rubric
 
-FULL = {id: task.points for id, task in load_rubric().items()}
+FULL = {id: task.counted for id, task in load_rubric().items()}
+WITH_BONUS = {id: task.points for id, task in load_rubric().items()}
 WITHOUT_NETWORK = {**FULL, "3.5": 0}
 
 
@@ -43,7 +44,7 @@ def test_ten_students_and_where_things_lie(shown):
     assert len(zips) == 7, "most hand in what `unetlab pack` made"
 
 
-@pytest.mark.parametrize("student, marks", [("ada_perfect", FULL), ("blaise_other_style", WITHOUT_NETWORK)])
+@pytest.mark.parametrize("student, marks", [("ada_perfect", WITH_BONUS), ("blaise_other_style", WITHOUT_NETWORK)])
 def test_right_work_has_full_marks(shown, student, marks):
     assert scores(shown, student) == marks
 
@@ -121,6 +122,6 @@ def test_gradebook_says_what_the_report_says(shown):
             " join submitted_assignment s on n.assignment_id = s.id group by s.student_id"
         ).fetchall()
     assert {student: pytest.approx(score, abs=0.01) for student, score in rows} == {
-        s: r["score"] for s, r in shown.results.items()
+        s: r["score"] + r["bonus"] for s, r in shown.results.items()
     }
     assert os.access(shown.out / "course" / "gradebook.db", os.W_OK)  # so only the wall kept the cheat off

@@ -56,7 +56,9 @@ def test_checks_add_up_to_the_marks(tmp_path):
     points = {}
     for row in rows_of(exports.write_checks(report, tmp_path / "c.csv")):
         points[row["student"]] = points.get(row["student"], 0) + float(row["points"] or 0)
-    assert {name: round(sum, 2) for name, sum in points.items()} == {r["student"]: r["score"] or 0 for r in report["submissions"]}
+    assert {name: round(sum, 2) for name, sum in points.items()} == {
+        r["student"]: round((r["score"] or 0) + r["bonus"], 2) for r in report["submissions"]
+    }
 
 
 def test_an_empty_class_gives_files_too(tmp_path):

@@ -28,7 +28,7 @@ from tests.attacks import CALL, MARKDOWN, MARKUP, OUTPUTS, findings
 from tests.madeup import cell_of, made_up
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")  # nbgrader's own
-ONE, TWO, THREE = sorted(notebooks())
+ONE, TWO, THREE, BONUS = sorted(notebooks())
 EXAMPLES = 300 if os.environ.get("UNETLAB_LONG") else 15
 
 

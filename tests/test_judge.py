@@ -31,8 +31,10 @@ def short(monkeypatch):
 def test_reference_gets_everything():
     with Judge() as judge:
         result = judge.grade(module(reference_source(), checkpoint=TRAINED))
-    whole = {id: task.points for id, task in load_rubric().items()}
-    assert scores(result) == whole and (result["status"], result["score"]) == ("graded", sum(whole.values()))
+    tasks = load_rubric()
+    assert scores(result) == {id: task.points for id, task in tasks.items()} and result["status"] == "graded"
+    assert result["score"] == result["max_score"] == sum(task.counted for task in tasks.values())
+    assert result["bonus"] == sum(task.points for task in tasks.values() if task.bonus) > 0
     assert all("reaches an IoU of" in note for note in result["notes"]), "one note, on how good the network is"
 
 
@@ -41,6 +43,7 @@ def test_untouched_starter_gets_nothing_in_any_check():
         result = judge.grade(module((ROOT / "starter/lab04_student.py").read_text()))
     assert scores(result) == dict.fromkeys(load_rubric(), 0.0) and result["status"] == "graded"
     assert not any(check["passed"] for mark in result["tasks"].values() for check in mark["checks"])
+    assert all(mark["status"] == "not handed in" and not mark["checks"] for mark in result["tasks"].values() if mark.get("bonus"))
     written = [task.id for task in load_rubric().values() if not task.experiment]
     assert all("to do: " in message for task in written for message in failed(result, task).values())
 
@@ -272,3 +275,11 @@ def test_the_labs_notebooks_import_nothing_that_is_not_warm():
     command = [sys.executable, "-c", LOADED_WARM]
     done = subprocess.run(command, input=json.dumps(sources), capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_a_submission_cannot_take_the_kits_networks(judge):
+    """A student's copy holds `networks/`, whose blocks are near to answers; where submissions are judged it is not there."""
+    source = replaced(("class DoubleConv(nn.Module)", "class Unused(nn.Module)"))
+    result = judge.grade(module(source + "\nfrom networks.unets import plain_block as DoubleConv\n"))
+    assert scores(result)["1.1"] == 0 and "DoubleConv" in " ".join(failed(result, "1.1").values())
+    assert any("plain_block as DoubleConv` failed: ModuleNotFoundError" in note for note in result["notes"])

@@ -24,7 +24,7 @@ from bs4 import BeautifulSoup
 from nbgrader.api import Gradebook
 
 from grader import course as courses
-from grader import demo, journal
+from grader import demo, marks
 from grader.defuse import REMOTE_PICTURE
 from grader.gradebook import marks_by_hand
 from grader.handover import hand_over, names_defined, submission_in, submitted
@@ -37,9 +37,9 @@ from tests.madeup import made_up
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")  # nbgrader's own
 KIT = Path(__file__).resolve().parent.parent
-ONE, TWO, THREE = sorted(notebooks())
+ONE, TWO, THREE, BONUS = sorted(notebooks())
 PART_1 = sum(task.points for task in load_rubric().values() if task.notebook == ONE)
-TOTAL = sum(task.points for task in load_rubric().values())
+TOTAL = sum(task.counted for task in load_rubric().values())
 MANUAL = sum(item.points for item in load_manual().values())
 REAL = [task.id for task in load_rubric().values() if task.notebook == ONE or task.experiment]
 SCRIPT = "<script>alert('gotcha')</script>"
@@ -188,8 +188,9 @@ def with_the_rest(result, submission):
     for id, task in load_rubric().items():
         score = task.points if set(task.names) <= written else 0.0
         graded = {"status": "graded", "score": score, "max_score": task.points, "carried_forward": False, "checks": []}
-        tasks[id] = result["tasks"].get(id) or (graded if sources else {**graded, "status": "ungraded", "score": None})
-    return {**result, **journal._sums(tasks), "tasks": tasks}
+        graded = {**graded, **marks.is_bonus(task)} if score or not task.bonus else marks.empty(task, marks.NOT_HANDED_IN, 0.0)
+        tasks[id] = result["tasks"].get(id) or (graded if sources else marks.empty(task))
+    return {**result, **marks.sums(tasks), "tasks": tasks}
 
 
 @pytest.fixture(scope="module")
@@ -272,7 +273,7 @@ def test_gradebook_and_report_agree_in_every_mark(graded, student):
         assert auto == pytest.approx(outcome["score"]) if outcome["score"] is not None else auto is None
         assert needs_person == (outcome["score"] is None)
     with gradebook(graded.course) as opened:
-        assert opened.find_submission("lab04", student).score == pytest.approx(result["score"] or 0)
+        assert opened.find_submission("lab04", student).score == pytest.approx((result["score"] or 0) + result["bonus"])
         assert opened.find_submission("lab04", student).max_score == TOTAL + MANUAL
     assert set(result["manual"]) == set(load_manual())
 
@@ -522,6 +523,7 @@ def test_a_rerun_takes_the_journal_and_keeps_marks_given_by_hand(graded, monkeyp
     assert {(mark["status"], mark["score"]) for mark in result["manual"].values()} == {("marked", 7)}
     rows = [row for row in csv.DictReader((graded.course / "grades.csv").open()) if row["student"] == "perfect"]
     total = result["score"] - load_rubric()["1.1"].points + 3.5 + 7 * len(load_manual())
+    total += result["bonus"]
     assert float(rows[0]["total"]) == total and (rows[0]["left_to_mark"], rows[0]["corrected"]) == ("0", "1.1: 3.5")
     assert float(rows[0]["1.1 score"]) == load_rubric()["1.1"].points, "the judge's stays beside it"
     assert mark_of(result) == (total, "graded")
@@ -586,7 +588,7 @@ def test_a_fault_of_the_judge_takes_no_mark_that_the_journal_has(tmp_path, monke
     for judge in (partly, fails):
         monkeypatch.setattr(courses, "grade_all", judge)
         result = courses.judge_class([handin], tmp_path / "course", 1, "cpu", False, None)["ann"]
-    assert result["status"] == "partly graded" and result["score"] == sum(t.points for t in load_rubric().values()) - 20
+    assert result["status"] == "partly graded" and result["score"] == TOTAL - 20
     assert any("no more processes" in note for note in result["notes"])
 
 

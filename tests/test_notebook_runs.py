@@ -72,14 +72,20 @@ def test_with_solutions_it_runs_to_the_end_on_real_pets(source, monkeypatch):
 
 
 SMALL = {  # what each notebook's experiments are cut down to; benchmarks/notebooks.py runs them whole
-    "02_skip_connections": "SETTINGS.update(count=40, epochs=1)",
-    "03_losses_and_training": "SETTINGS.update(count=60, epochs=1)\nSHORT.update(count=20, epochs=1)",
+    "02_skip_connections": {"SETTINGS": {"count": 40, "epochs": 1}},
+    "03_losses_and_training": {"SETTINGS": {"count": 60, "epochs": 1}, "SHORT": {"count": 20, "epochs": 1}},
+    "04_bonus": {"SETTINGS": {"count": 60, "epochs": 1}},
+    "05_fcn_and_residual": {"SETTINGS": {"count": 20, "epochs": 1, "size": (30, 40), "width": 2, "hidden": 4},
+                            "UNETS": {"count": 40, "epochs": 1, "size": 32}},
 }
 
 
 def shortened(notebook, name):
-    (settings,) = [cell for cell in notebook.cells if cell.cell_type == "code" and "SETTINGS = {" in cell.source]
-    settings.source += "\n" + SMALL[name]
+    for setting, smaller in SMALL[name].items():
+        # right after the dict: what is below it in the cell may use it already
+        whole = re.compile(rf"^{setting} = {{.*?^}}$", re.MULTILINE | re.DOTALL)
+        (cell,) = [cell for cell in notebook.cells if cell.cell_type == "code" and whole.search(cell.source)]
+        cell.source = whole.sub(lambda found: f"{found[0]}\n{setting}.update({smaller})", cell.source)
     for cell in notebook.cells:
         cell.source = cell.source.replace('NAME = ""', 'NAME = "Ada"')
     return notebook
@@ -87,7 +93,7 @@ def shortened(notebook, name):
 
 @pytest.fixture(scope="module")
 def later_notebooks(tmp_path_factory):
-    """Notebooks 2 and 3 after a run with few pictures, and the folder they ran in."""
+    """Notebooks 2 to 5 after a run with few pictures, and the folder they ran in."""
     folder = tmp_path_factory.mktemp("lab")
     notebooks = lay_out(folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -96,7 +102,7 @@ def later_notebooks(tmp_path_factory):
         return folder, {name: run(shortened(notebooks[name], name), folder / "labs") for name in SMALL}
 
 
-@pytest.mark.parametrize("name, checks", [("02_skip_connections", 4), ("03_losses_and_training", 5)])
+@pytest.mark.parametrize("name, checks", [("02_skip_connections", 4), ("03_losses_and_training", 5), ("04_bonus", 4), ("05_fcn_and_residual", 0)])
 def test_later_notebooks_run_to_the_end_with_solutions(later_notebooks, name, checks):
     _, ran = later_notebooks
     assert [f"{error.ename}: {error.evalue}" for error in outputs(ran[name], "error")] == []
@@ -113,7 +119,37 @@ def test_the_last_notebook_leaves_what_is_handed_in(later_notebooks):
     assert not any("progress" in name for name in names)
 
 
-@pytest.mark.parametrize("name, task", [("02_skip_connections", "2.1: ConcatSkip"), ("03_losses_and_training", "3.1: DiceLoss")])
+def test_the_tour_shows_every_comparison(later_notebooks):
+    """Classes of drawn animals where CamVid is absent; each network of each table; the truth's own bound falls with the factor."""
+    _, notebooks = later_notebooks
+    ran = notebooks["05_fcn_and_residual"]
+    tables = "".join(output.data.get("text/html", "") for output in outputs(ran, "execute_result"))
+    for name in ("FCN-32s", "FCN-16s", "FCN-8s", "FCN-8s, at once", "frozen", "fine-tuned", "from scratch",
+                 "standard", "no skips", "residual", "attention residual", "tail"):
+        assert f">{name}<" in tables
+    text = printed(ran)
+    assert "No CamVid, so the classes are the parts of drawn animals" in text and "from F.interpolate: 0.0000000" in text
+    bounds = [float(bound) for bound in re.findall(r"of the truth itself ([\d.]+)", text)]
+    assert len(bounds) == 5 and bounds == sorted(bounds)
+    images = [output for output in outputs(ran, "execute_result") if "image/png" in output.data]
+    assert len(images) == 11
+
+
+@pytest.mark.skipif(not list(PETS.glob("**/CamVid")), reason="no CamVid here: set UNETLAB_DATA to its folder")
+def test_the_tour_takes_camvid_where_it_is(later_notebooks, monkeypatch):
+    folder, _ = later_notebooks
+    monkeypatch.setenv("UNETLAB_DATA", str(PETS))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    tour = nbformat.read(folder / "labs" / "05_fcn_and_residual.ipynb", as_version=4)
+    until = next(number for number, cell in enumerate(tour.cells) if cell.source.startswith("## 2"))
+    tour.cells = tour.cells[:until]
+    ran = run(shortened(tour, "05_fcn_and_residual"), folder / "labs")
+    assert [error.evalue for error in outputs(ran, "error")] == [] and "camvid: 16 pictures to learn from" in printed(ran)
+    assert ">bicyclist<" in "".join(output.data.get("text/html", "") for output in outputs(ran, "execute_result"))
+
+
+@pytest.mark.parametrize("name, task", [("02_skip_connections", "2.1: ConcatSkip"), ("03_losses_and_training", "3.1: DiceLoss"),
+                                         ("04_bonus", "4.1: UNetPlusPlus")])
 def test_later_students_versions_stop_at_their_first_todo(name, task):
     ran = run(nbformat.read(ROOT / "labs" / f"{name}.ipynb", as_version=4), ROOT / "labs")
     (error,) = outputs(ran, "error")

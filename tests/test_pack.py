@@ -41,7 +41,7 @@ def test_finished_work_is_packed_without_a_word(work):
     packed = pack("Ada Lovelace", work)
     assert packed.findings == [] and "nothing is missing" in repr(packed) and "Nothing is missing" in packed._repr_html_()
     assert packed.path == work / "Ada_Lovelace_lab04.zip"
-    names = {"01_unet.ipynb", "02_skip_connections.ipynb", "03_losses_and_training.ipynb", "report.pdf"}
+    names = {"01_unet.ipynb", "02_skip_connections.ipynb", "03_losses_and_training.ipynb", "04_bonus.ipynb", "report.pdf"}
     assert set(zipfile.ZipFile(packed.path).namelist()) == names | {"results/unet.pth", "results/training.json"}
 
 

@@ -19,14 +19,15 @@ from grader import course as courses
 from grader import regrade as regrades
 from grader.changes import changes_of, changes_table
 from grader.durable import CourseError
-from grader.journal import Journal, _sums
+from grader.journal import Journal
 from grader.judge import Judge
+from grader.marks import is_bonus, sums
 from grader.rubric import load_rubric, notebooks
 from tests.helpers import ROOT, module
 from solutions.reference import reference_source
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")  # nbgrader's own
-ONE, TWO, THREE = sorted(notebooks())
+ONE, TWO, THREE, BONUS = sorted(notebooks())
 BILINEAR = ("1.2", "bilinear_gives_the_same_shapes")
 THEN = {"ann": [BILINEAR], "bob": [BILINEAR, ("3.1", next(iter(load_rubric()["3.1"].checks)))]}  # who failed what at first
 ON_1_2 = ["1.2", "1.3", "1.4"]  # the task, and those of Part 1 that build on it
@@ -38,13 +39,13 @@ def mark(id, failed=(), message="came: shape (2, 4)\nexpected: shape (2, 8)"):
     checks = [{"name": name, "hidden": False, "passed": (id, name) not in failed, "message": message if (id, name) in failed else "",
                "rule": "a rule", "hint": "", "points": points, "seconds": 0.01} for name, points in task.checks.items()]
     score = sum(check["points"] for check in checks if check["passed"])
-    return {"status": "graded", "score": score, "max_score": task.points, "carried_forward": False, "left_out": [], "checks": checks,
+    return {"status": "graded", "score": score, "max_score": task.points, **is_bonus(task), "carried_forward": False, "left_out": [], "checks": checks,
             "kit": journal.task_digests()[id]}
 
 
 def result(tasks=None, failed=(), **fields):
     marks = {id: mark(id, failed) for id in tasks or load_rubric()}
-    return {"student": "", "path": "", **_sums(marks), "notes": [], "tasks": marks, "seconds": 0.5, **fields}
+    return {"student": "", "path": "", **sums(marks), "notes": [], "tasks": marks, "seconds": 0.5, **fields}
 
 
 class Bench:
@@ -154,7 +155,8 @@ def test_a_mended_check_touches_its_task_and_what_builds_on_it(graded, monkeypat
     assert after["ann"]["report"] == before["ann"]["report"] == (0, 12, 2, False)
     assert after["ann"]["check_2_1"] == before["ann"]["check_2_1"]  # corrected by hand, and the judge says what it said
     assert after["ann"]["check_1_2"] == (load_rubric()["1.2"].points, 5, None, True)  # corrected by hand, but the judge's mark is another
-    assert reported(graded.course)["bob"]["score"] == reported(graded.course)["dan"]["score"] == outcome["changes"][1]["total_after"]
+    bob, dan = (reported(graded.course)[student] for student in ("bob", "dan"))
+    assert bob["score"] == dan["score"] == outcome["changes"][1]["total_after"] - bob["bonus"]
     assert regrades.regrade(graded.course)["changes"] == [] and len(graded.bench.asked) == 1
 
 
@@ -379,7 +381,7 @@ def test_a_check_is_mended_for_real(graded_once, tmp_path):
 
 def copy_kit(folder):
     folder.mkdir(exist_ok=True)
-    for name in ["grader", "solutions", "data_utils.py", "drawn_pets.py", "metrics.py", "viz.py"]:
+    for name in ["grader", "solutions", "training", "data_utils.py", "drawn_pets.py", "metrics.py", "viz.py"]:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, folder / name)
 

@@ -24,7 +24,7 @@ pytest.importorskip("nbgrader", reason="the instructor's extra [grade] is not in
 
 from grader import build
 from grader import release as release_module
-from grader.rubric import notebooks
+from grader.rubric import notebooks, unmarked_notebooks
 from grader.release import MANIFEST, ReleaseError, release
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -267,7 +267,7 @@ def git(root, *arguments):
     subprocess.run(["git", "-C", str(root), *identity, *arguments], check=True, capture_output=True)
 
 
-LABS = [f"labs/{name}.ipynb" for name in sorted(notebooks())]
+LABS = [f"labs/{name}.ipynb" for name in sorted(notebooks() | unmarked_notebooks())]
 WRITTEN = [".gitignore", "README.md", "docs/old.md", *LABS, build.STARTER]
 
 

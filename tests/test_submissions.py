@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import random
+import shutil
 import struct
 import time
 import zipfile
@@ -303,9 +304,13 @@ def test_too_much_is_refused(tmp_path, monkeypatch):
 def test_the_kits_own_files_in_a_hand_in_are_not_the_students(tmp_path):
     for name in ("labs/01_unet.ipynb", "data_utils.py", "metrics.py", "grader/judge.py", "starter/lab04_student.py"):
         put(tmp_path / "ada/unetlab", name).joinpath(name).write_bytes((ROOT / name).read_bytes())
+    for package in ("networks", "training"):
+        for path in (ROOT / package).glob("*.py"):
+            put(tmp_path / "ada/unetlab", f"{package}/{path.name}").joinpath(f"{package}/{path.name}").write_bytes(path.read_bytes())
     put(tmp_path / "ada/unetlab", "viz.py", text="def own(): pass")
+    put(tmp_path / "ada/unetlab", "networks/unet.py", text="class UNet: pass")
     submission = only(tmp_path / "ada")
-    assert submission.student == "ada" and [s.name for s in submission.sources()] == ["01_unet", "lab04_student", "viz"]
+    assert submission.student == "ada" and [s.name for s in submission.sources()] == ["01_unet", "unet", "lab04_student", "viz"]
 
 
 def test_submissions_travel_to_other_processes(tmp_path):
@@ -709,3 +714,29 @@ def test_mutilated_zips_never_raise(tmp_path_factory, seed, edits):
             submission.sources()
         except Unreadable as reason:
             assert str(reason)
+
+
+# ---- a notebook that holds no task ----
+
+
+def _with_tour(folder, extra=""):
+    """A student's folder with two notebooks of the lab, one of them without tasks."""
+    folder.mkdir(parents=True)
+    shutil.copy(ROOT / "labs/01_unet.ipynb", folder)
+    tour = nbformat.read(ROOT / "labs/05_fcn_and_residual.ipynb", as_version=4)
+    tour.cells.append(nbformat.v4.new_code_cell(extra))
+    nbformat.write(tour, folder / "05_fcn_and_residual (1).ipynb")
+
+
+def test_a_notebook_without_tasks_is_no_student_and_is_not_read(tmp_path):
+    _with_tour(tmp_path / "class" / "ada")
+    for place in (tmp_path / "class", tmp_path / "class" / "ada"):
+        (submission,) = find_submissions([place])
+        assert submission.student == "ada" and len(submission.files) == 2
+        assert [source.name for source in submission.sources()] == ["01_unet"] and submission.notes == []
+
+
+def test_a_task_that_was_written_there_is_read_all_the_same(tmp_path):
+    _with_tour(tmp_path / "ada", "\nclass DoubleConv: pass\n")
+    (submission,) = find_submissions([tmp_path / "ada"])
+    assert len(submission.sources()) == 2
