@@ -1,8 +1,8 @@
-"""The instructor's three notebooks from top to bottom in quick mode: seconds, and how good the trained network is.
+"""The instructor's notebooks from top to bottom in quick mode: seconds, and how good the trained network is.
 
     python benchmarks/notebooks.py [FOLDER]     (FOLDER: where the notebooks with their outputs go, to be looked at)
 
-The peer is the lab's own promise: five minutes on two cores, validation IoU 0.85.
+The peer is the lab's own promise: five minutes on two cores for Parts 1 to 3, validation IoU 0.85; the others are extra.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import nbformat
 
+from grader.rubric import bonus_notebooks, unmarked_notebooks
 from tests.kernel import lay_out, run
 
 MINUTES, IOU = 5, 0.85
@@ -37,8 +38,9 @@ def main() -> None:
                 nbformat.write(ran, Path(sys.argv[1]) / f"{name}.ipynb")
             print(f"{name:<24}{seconds[name]:6.0f} s  {errors or 'ran to the end'}", flush=True)
         history = json.loads((Path(folder) / "labs/results/history.json").read_text())
+    parts = sum(took for name, took in seconds.items() if name not in bonus_notebooks() | unmarked_notebooks())
     best = max(history.get("history", history)["val_iou"])
-    print(f"{'together':<24}{sum(seconds.values()):6.0f} s  {sum(seconds.values()) / (60 * MINUTES):.2f} of {MINUTES} minutes")
+    print(f"{'Parts 1 to 3':<24}{parts:6.0f} s  {parts / (60 * MINUTES):.2f} of {MINUTES} minutes")
     print(f"best validation IoU {best:.3f}, {best / IOU:.2f} of {IOU}")
 
 

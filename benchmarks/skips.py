@@ -1,8 +1,8 @@
 """What training gives: the four skip modes on drawn and on real pets, with the reference's own training loop.
 
-    python benchmarks/training.py synthetic                   three seeds, concat and none, quick mode's recipe
-    python benchmarks/training.py pets ../shared/data --size 64
-    python benchmarks/training.py speed                       seconds an epoch and memory by precision (needs a GPU)
+    python benchmarks/skips.py synthetic                   three seeds, concat and none, quick mode's recipe
+    python benchmarks/skips.py pets ../shared/data --size 64
+    python benchmarks/skips.py speed                       seconds an epoch and memory by precision (needs a GPU)
 
 Each prints one table; the peer is the same network without skips (or in float32), trained in the same run.
 """
