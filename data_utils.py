@@ -15,6 +15,8 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -290,15 +292,17 @@ class DeviceLoader:
         epoch = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=self._generator)))
         order = held.chosen[torch.randperm(len(held.chosen), generator=epoch)] if self.shuffle else held.chosen
         alter = AUGMENTATIONS.get(self.augment, LAB if self.augment else None)
-        for indices in order.to(self.device).split(self.batch_size)[: len(self)]:
-            mine = slice(self.shard[0], None, self.shard[1])
-            draws = _draw(len(indices), alter, epoch).to(self.device, mine) if alter else None
+        batches = order.to(self.device).split(self.batch_size)[: len(self)]
+        # An epoch's draws at once: a copy for each batch would have a GPU wait for each.
+        draws = _draw_epoch([len(batch) for batch in batches], alter, epoch, self.device) if alter else repeat(None)
+        mine = slice(self.shard[0], None, self.shard[1])
+        for indices, drawn in zip(batches, draws):
             indices = indices[mine]
             # index_select copies whole rows; images[indices] goes byte by byte, which is slower than a DataLoader.
             images, masks = held.images.index_select(0, indices), held.masks.index_select(0, indices)
             images = images.float().div_(255) if images.dtype == torch.uint8 else images
             masks = masks.to(held.mask_dtype)
-            yield _alter_batch(images, masks, alter, draws) if alter else (images, masks)
+            yield _alter_batch(images, masks, alter, drawn.part(mine)) if alter else (images, masks)
 
 
 class _Held(NamedTuple):
@@ -417,7 +421,7 @@ def augment_batch(
     how: one of `AUGMENTATIONS`, or your own; the lab's unless said. Returns a new pair of the same shapes and types.
     """
     how = how or LAB
-    draws = _draw(len(images), how, generator).to(images.device, slice(None))
+    (draws,) = _draw_epoch([len(images)], how, generator, images.device)
     return _alter_batch(images, masks, how, draws)
 
 
@@ -428,8 +432,8 @@ class _Draws(NamedTuple):
     nodes: Tensor
     zoom: Tensor
 
-    def to(self, device: torch.device, part: slice) -> _Draws:
-        return _Draws(*(values[part].to(device) for values in self))
+    def part(self, rows: slice) -> _Draws:
+        return _Draws(*(values[rows] for values in self))
 
 
 def _draw(count: int, how: Augmentation, generator: torch.Generator | None) -> _Draws:
@@ -438,6 +442,12 @@ def _draw(count: int, how: Augmentation, generator: torch.Generator | None) -> _
     nodes = torch.randn(count, 2, 3, 3, generator=generator)
     zoom = 2 * torch.rand(count, 3, generator=generator) - 1 if how.zoom != 1 else torch.zeros(count, 3)
     return _Draws(five, nodes, zoom)
+
+
+def _draw_epoch(counts: list[int], how: Augmentation, generator: torch.Generator | None, device: torch.device) -> list[_Draws]:
+    """The draws of batches of so many pictures, one batch after the other."""
+    batches = [_draw(count, how, generator) for count in counts]
+    return [_Draws(*parts) for parts in zip(*(torch.cat(values).to(device).split(counts) for values in zip(*batches)))]
 
 
 def _alter_batch(images: Tensor, masks: Tensor, how: Augmentation, draws: _Draws) -> tuple[Tensor, Tensor]:
@@ -476,10 +486,16 @@ def _alter(images: Tensor, masks: Tensor, how: Augmentation, draws: _Draws) -> t
     return _jitter(images, 1 + how.jitter * draws.five[:, 2:]), labels.to(masks.dtype).reshape(masks.shape)
 
 
+@lru_cache
+def _grey(device: torch.device) -> Tensor:
+    """Shares of red, green and blue in brightness, ITU-R 601, as in torchvision; sent to a GPU once, for it waits for what is sent."""
+    return torch.tensor([0.299, 0.587, 0.114], device=device)
+
+
 def _jitter(images: Tensor, factors: Tensor) -> Tensor:
     """Colour jitter with each picture's own factors `(B, 3)`: brightness, then contrast, then saturation."""
     brightness, contrast, saturation = factors.T[:, :, None, None]
-    grey = torch.tensor([0.299, 0.587, 0.114], device=images.device)  # ITU-R 601, as in torchvision
+    grey = _grey(images.device)
     mean = images.mean((2, 3)) @ grey
     # The three steps are linear in the colours, so that one matrix does them in one pass.
     matrix = saturation * torch.eye(3, device=images.device) + (1 - saturation) * grey

@@ -185,6 +185,11 @@ def summary(rows: list[dict], target: float) -> dict:
     }  # fmt: skip
 
 
+def print_rows(name: str, rows: list[dict]) -> None:
+    """What is known before the comparison: a run takes long, and a line may be all that is left of one."""
+    print(f"{name:<12}pictures/s by epoch: " + " ".join(f"{row['pictures/s']:.0f}" for row in rows), flush=True)
+
+
 def main() -> None:
     """Run both on the same machine, one after the other, and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -202,7 +207,10 @@ def main() -> None:
         Files([files.image_paths[i] for i in loader.dataset.indices], [files.mask_paths[i] for i in loader.dataset.indices], options.size, mirror)
         for loader, mirror in ((made.train, True), (made.val, False))
     ]
-    found = {"textbook": textbook(options, *parts, device), "ours": ours(options, device, options.epochs, ALIKE)}
+    found = {"textbook": textbook(options, *parts, device)}
+    print_rows("textbook", found["textbook"][0])
+    found["ours"] = ours(options, device, options.epochs, ALIKE)
+    print_rows("ours", found["ours"][0])
     seconds = {name: rows[-1]["seconds"] for name, (rows, _) in found.items()}
     fitting = max(1, round(options.epochs * seconds["textbook"] / seconds["ours"]))
     found["in its time"] = ours(options, device, fitting, OWN)

@@ -11,6 +11,7 @@ import ctypes
 import errno
 import functools
 import glob
+import math
 import os
 import resource
 import shutil
@@ -18,6 +19,8 @@ import site
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,7 +53,8 @@ ALLOWED_CALLS = """
 # Anything that reaches beyond the process: other processes, the network, names of files that
 # Landlock does not cover (modes, owners, times; truncation before Linux 6.2), kernel facilities
 # with a history of holes. Refused by name, for a message that a student understands, and on cuda,
-# where the driver makes calls that no list foresees and the list above is left out.
+# where the driver makes calls that no list foresees and the list above is left out. (Those that start CUDA, among
+# them socket, bind and listen, are made before: `last` of `enter`.)
 DENIED_CALLS = """
     fork vfork execve execveat ptrace process_vm_readv process_vm_writev process_madvise process_mrelease kcmp
     pidfd_open pidfd_getfd pidfd_send_signal kill tkill rt_sigqueueinfo rt_tgsigqueueinfo
@@ -174,8 +178,11 @@ def _drop_capabilities() -> None:
         raise OSError("capabilities could not be dropped")
 
 
-def enter(scratch: str, limits: dict, found: dict[str, bool]) -> None:
-    """Close this process in for good: only descriptor 3 stays open, only `scratch` is writable."""
+def enter(scratch: str, limits: dict, found: dict[str, bool], last: Callable[[], None] = lambda: None) -> None:
+    """Close this process in for good: only descriptor 3 stays open, only `scratch` is writable.
+
+    last: what this process does once nothing else is open, and before the wall stands.
+    """
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):  # a submission may print what it likes
         os.dup2(null, descriptor)
@@ -186,6 +193,7 @@ def enter(scratch: str, limits: dict, found: dict[str, bool]) -> None:
             del os.environ[name]
     os.environ.update(HOME=scratch, TMPDIR=scratch, MPLBACKEND="agg", MPLCONFIGDIR=scratch)
     tempfile.tempdir = scratch  # the warm process has looked up its own before
+    last()
     _limit(limits)
     _die_with_parent()
     if found["landlock"]:
@@ -207,6 +215,7 @@ def _limit(limits: dict) -> None:
     }
     if limits["device"] == "cuda":
         del caps[resource.RLIMIT_AS], caps[resource.RLIMIT_DATA]  # CUDA reserves address space by the hundred gigabytes
+        caps[resource.RLIMIT_CPU] += math.ceil(time.process_time())  # CUDA's start is not the submission's
     for kind, value in caps.items():
         resource.setrlimit(kind, (value, value))
 
@@ -268,6 +277,8 @@ def _seccomp(device: str) -> None:
     filters = _filters(device)
     filters[-1].add_rule(pyseccomp.ERRNO(errno.EPERM), "tgkill", pyseccomp.Arg(0, pyseccomp.NE, os.getpid()))
     for rules in filters:  # the last one says why where both refuse
+        if device == "cuda":  # its driver has started threads
+            rules.set_attr(pyseccomp.Attr.CTL_TSYNC, True)
         rules.load()
 
 

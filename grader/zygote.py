@@ -8,6 +8,8 @@ first message on its own socket: what this process has held, every later child c
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gc
 import importlib
 import json
@@ -18,6 +20,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 
 import torch
 
@@ -41,7 +44,8 @@ def main() -> None:
     sys.path[:] = [path for path in sys.path if path not in ("", os.getcwd())]  # a folder that others may write
     sandbox.prepare(found)
     sys.modules["rfc3987_syntax"] = None  # jsonschema takes it if it can: a second, for a grammar that nothing here parses by
-    warm_up()
+    with _no_gpu():
+        warm_up()
     gc.collect()
     gc.freeze()  # a collection in a child would write to, and so copy, every page that holds an object
     wire.send(control, {"ready": True})
@@ -58,6 +62,16 @@ def main() -> None:
             _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
             wire.send(control, spawn(request["fork"], descriptors[0], found))
             os.close(descriptors[0])
+
+
+@contextlib.contextmanager
+def _no_gpu() -> Iterator[None]:
+    """No import and no optimizer finds a GPU: the children of a process that has only asked for one cannot use it."""
+    asked, torch.cuda.is_available = torch.cuda.is_available, lambda: False
+    try:
+        yield
+    finally:
+        torch.cuda.is_available = asked
 
 
 def warm_up() -> None:
@@ -110,12 +124,31 @@ def live(scratch: str, config: dict, found: dict) -> None:
     """The child's whole life on the socket at descriptor 3; that the wall stands is said before any line of the submission runs."""
     connection = socket.socket(fileno=3)
     try:
-        sandbox.enter(scratch, config["limits"], found)
+        limits = config["limits"]
+        start = functools.partial(_start_cuda, limits["gpu_share"]) if limits["device"] == "cuda" else _nothing
+        sandbox.enter(scratch, limits, found, start)
     except BaseException as error:
         wire.send(connection, {"fault": f"{type(error).__name__}: {error}"})
         return
     wire.send(connection, {"entered": True})
     serve(connection, {**config, **wire.receive(connection)})
+
+
+def _nothing() -> None:
+    """On a CPU there is nothing to start."""
+
+
+def _start_cuda(share: float) -> None:
+    """Open the GPU, before any line of the submission: where that fails, it is no fault of the submission's.
+
+    And before the wall: NVIDIA's driver makes a socket and shared memory when it starts, which no child may.
+    """
+    torch.cuda.set_per_process_memory_fraction(share)  # beyond it, PyTorch raises OutOfMemoryError
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # float32 is compared with a CPU's
+    x = torch.ones(1, 1, 8, 8, device="cuda")
+    torch.nn.functional.conv2d(x, x[..., :3, :3], padding=1)  # loads cuDNN
+    torch.mm(x[0, 0], x[0, 0])  # loads cuBLAS
+    torch.cuda.synchronize()
 
 
 def waited(pid: int) -> float:
@@ -159,8 +192,6 @@ def serve(connection: socket.socket, config: dict) -> None:
     sources = [
         Source(source["name"], [Cell(**cell) for cell in source["cells"]]) for source in config["sources"]
     ]
-    if config["limits"]["gpu_share"]:  # of the GPU's memory; beyond it, PyTorch raises OutOfMemoryError
-        torch.cuda.set_per_process_memory_fraction(config["limits"]["gpu_share"])
     gc.disable()  # syntax trees are many objects and no cycles
     loaded = load(sources, _stand_ins(**config["stand_ins"]))
     gc.enable()

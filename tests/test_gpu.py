@@ -1,18 +1,22 @@
-"""How submissions share one GPU: the accounting, on sizes given here. No GPU is needed, and none was ever used to test it."""
+"""How submissions share one GPU: the accounting, on sizes given here, and how a child begins. No GPU is needed; test_cuda.py uses one."""
 
 import socket
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from grader import gpu, zygote
+from grader import gpu, wire, zygote
 from grader import judge as judge_module
 from grader.judge import Judge
 from grader.rubric import load_rubric
 
+ROOT = Path(__file__).resolve().parents[1]
 TASK = load_rubric()["1.1"]
 SMALL = replace(TASK, limits=replace(TASK.limits, gpu_memory_mb=1400))
 
@@ -61,11 +65,53 @@ def test_no_more_children_at_a_time_than_there_are_places(monkeypatch):
     assert not there and shares == [pytest.approx(0.1)] * 8
 
 
+CONFIG = {"sources": [], "stand_ins": {"names": [], "source": ""}, "limits": {"device": "cuda", "gpu_share": 0.25}}
+
+
+def said_by_a_child(monkeypatch, start):
+    """What a child on the GPU sends to the judge, where `start` stands for the start of CUDA and there is no wall."""
+    monkeypatch.setattr(zygote, "_start_cuda", start)
+    monkeypatch.setattr(zygote.sandbox, "enter", lambda scratch, limits, found, last: last())
+    mine, theirs = socket.socketpair()
+    with mine:
+        monkeypatch.setattr(zygote.socket, "socket", lambda fileno: theirs)
+        zygote.live("", CONFIG, {})
+        theirs.close()
+        return wire.receive(mine)
+
+
 def test_a_child_is_held_to_its_share_before_any_line_of_the_submission(monkeypatch):
     told = []
-    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", told.append)
-    monkeypatch.setattr(zygote, "load", lambda *_: told.append("loaded") or pytest.fail())
-    mine, theirs = socket.socketpair()
-    with mine, theirs, pytest.raises(pytest.fail.Exception):
-        zygote.serve(theirs, {"sources": [], "stand_ins": {"names": [], "source": ""}, "limits": {"device": "cuda", "gpu_share": 0.25}})
+    monkeypatch.setattr(zygote, "serve", lambda *_: told.append("loaded"))
+    monkeypatch.setattr(zygote.wire, "receive", lambda connection, receive=wire.receive: {} if told == [0.25] else receive(connection))
+    said_by_a_child(monkeypatch, told.append)
     assert told == [0.25, "loaded"]
+
+
+def test_a_gpu_that_does_not_start_is_no_fault_of_the_submission(monkeypatch):
+    """It was: the child ended without a word, every check failed, and a right submission got 0."""
+
+    def start(share):
+        raise RuntimeError("CUDA error: out of memory")
+
+    assert said_by_a_child(monkeypatch, start) == {"fault": "RuntimeError: CUDA error: out of memory"}
+
+
+CHILD = """
+import os, sys, torch
+from grader import zygote
+with zygote._no_gpu() if sys.argv[1] == "guarded" else zygote.contextlib.nullcontext():
+    zygote.warm_up()
+child = os.fork()
+if child == 0:
+    os._exit(torch.cuda._is_in_bad_fork())
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="needs a torch built with CUDA, which runs without a GPU too")
+@pytest.mark.parametrize("how, spoilt", [("guarded", "0"), ("as it comes", "1")])
+def test_the_warm_process_leaves_its_children_a_gpu_that_they_can_use(how, spoilt):
+    """An optimizer's step asks whether there is a GPU, and with that takes it from every child."""
+    done = subprocess.run([sys.executable, "-c", CHILD, how], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == spoilt

@@ -456,6 +456,20 @@ def test_compiled_and_deterministic_runs_are_the_plain_ones(monkeypatch):
     torch.use_deterministic_algorithms(False)
 
 
+@pytest.mark.parametrize(
+    "change, recorded",
+    [({}, True), ({"compile": True}, True), ({"graph": False}, False), ({"deterministic": True}, False), ({"accumulate": 2}, False),
+     ({"model": "own.py:Net"}, False), ({"loss": "own.py:Loss"}, False), ({"amp": False}, True)],
+    ids=str,
+)  # fmt: skip
+def test_what_is_recorded_on_a_gpu(monkeypatch, change, recorded):
+    for has_bf16 in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True, has=has_bf16: has)
+        given = replace(Settings(), **change)
+        assert loop._can_be_recorded(given, torch.device("cuda")) == (recorded and (has_bf16 or not given.amp))  # fp16 is rescaled by what it finds
+        assert not loop._can_be_recorded(given, torch.device("cpu"))
+
+
 def test_weights_and_biases_gets_every_epoch_if_asked_for(tmp_path, monkeypatch):
     logged = []
 

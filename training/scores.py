@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from training.distributed import total
 
+LANES = 64  # of each count: a GPU adds to one number one pixel after the other
 BINS = 1000  # of the probability; thresholds are chosen among hundredths
 
 
@@ -17,7 +18,7 @@ class Counts:
 
     def __init__(self, classes: int, device: torch.device, ignore_index: int | None = None):
         self.classes, self.ignore_index = max(2, classes), ignore_index
-        self.matrix = torch.zeros(self.classes**2, dtype=torch.int64, device=device)
+        self.matrix = torch.zeros(self.classes**2 * LANES, dtype=torch.int64, device=device)
 
     @torch.no_grad()
     def add(self, logits: Tensor, target: Tensor) -> None:
@@ -27,12 +28,13 @@ class Counts:
         else:
             predicted, true = logits.argmax(1), target
         counted = torch.ones_like(true) if self.ignore_index is None else (true != self.ignore_index).long()
-        cells = torch.where(counted.bool(), true, 0) * self.classes + predicted
-        self.matrix.scatter_add_(0, cells.flatten(), counted.flatten())
+        cells = (torch.where(counted.bool(), true, 0) * self.classes + predicted).flatten()
+        lanes = torch.arange(len(cells), device=cells.device) % LANES
+        self.matrix.scatter_add_(0, cells * LANES + lanes, counted.flatten())
 
     def scores(self) -> dict[str, float]:
         """Pooled `iou` and `dice` over all processes: of the foreground, or the mean over the classes that occur."""
-        matrix = total(self.matrix.double()).view(self.classes, self.classes)
+        matrix = total(self.matrix.double()).view(self.classes, self.classes, LANES).sum(2)
         both, true, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
         union = true + predicted - both
         iou = torch.where(union > 0, both / union.clamp_min(1), torch.ones_like(both))

@@ -53,6 +53,7 @@ class Settings:
     split_seed: int = _said(42, "seed of the split into training and validation, and of drawn pictures")
     amp: bool = _said(True, "mixed precision: bf16 where the machine has it, else fp16 on GPUs")
     compile: bool = _said(False, "torch.compile: slow to start, then faster")
+    graph: bool = _said(True, "on a GPU, record a step and replay it (CUDA graph): small networks train several times as fast")
     deterministic: bool = _said(False, "the same bits in every run on the same machine; slower on GPUs")
     device: str = _said("auto", "cpu, cuda, cuda:1 … (default: auto, a GPU where there is one)")
 
