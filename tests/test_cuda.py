@@ -122,7 +122,7 @@ def test_every_network_by_name_can_be_recorded(model):
     given = replace(TINY, model=model, options=SMALL_OPTIONS.get(model, {}), data="parts", size=(64,), count=20, epochs=2, amp=False, lr=1e-4)
     plain, recorded = run_of(replace(given, graph=False)), run_of(given)
     assert recorded.recorded and not plain.recorded
-    assert loop.fit(recorded)["train_loss"] == pytest.approx(loop.fit(plain)["train_loss"], rel=2e-2)
+    assert loop.fit(recorded)["train_loss"] == pytest.approx(loop.fit(plain)["train_loss"], rel=5e-2)
 
 
 @pytest.mark.parametrize("change", [{"deep_supervision": True}, {"average": 0.0, "clip": 0.0}, {"optimizer": "sgd", "lr": 1e-2}], ids=str)
