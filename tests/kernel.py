@@ -8,6 +8,7 @@ import nbclient
 import nbformat
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
 
 from grader import build
 
@@ -33,6 +34,8 @@ def run(notebook, folder):
         client.execute()
     except nbclient.exceptions.CellExecutionError:
         pass
+    finally:  # nbclient leaves a manager's kernel running: a gigabyte each, until all tests are done
+        run_sync(manager.shutdown_kernel)(now=True)
     return notebook
 
 

@@ -51,6 +51,15 @@ def assert_every_check_passes(notebook, count=4):
         assert "✗" not in html, cell.source
 
 
+@pytest.mark.parametrize("ending", ["", "\n1 / 0"])
+def test_a_kernel_ends_with_its_notebook(tmp_path, ending):
+    """They stayed until the last test, a gigabyte each."""
+    cell = nbformat.v4.new_code_cell("import os; print(os.getpid())" + ending)
+    ran = run(nbformat.v4.new_notebook(cells=[cell]), tmp_path)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(printed(ran)), 0)
+
+
 @pytest.fixture
 def source():
     return build.source_notebook(build.read_labs(ROOT)[0])
