@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from grader import gpu, wire, zygote
+from grader import gpu, sandbox, wire, zygote
 from grader import judge as judge_module
 from grader.judge import Judge
 from grader.rubric import load_rubric
@@ -115,3 +115,31 @@ def test_the_warm_process_leaves_its_children_a_gpu_that_they_can_use(how, spoil
     """An optimizer's step asks whether there is a GPU, and with that takes it from every child."""
     done = subprocess.run([sys.executable, "-c", CHILD, how], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == spoilt
+
+
+THREADED = """
+import errno, socket, threading
+from grader import sandbox
+sandbox.prepare({"landlock": False, "seccomp": True})
+walled, said = threading.Event(), []
+
+def open_a_socket():
+    walled.wait()
+    try:
+        socket.socket()
+    except OSError as error:
+        said.append(errno.errorcode[error.errno])
+
+thread = threading.Thread(target=open_a_socket)
+thread.start()  # as the driver's are, before the wall
+sandbox._seccomp("cuda")
+walled.set()
+thread.join()
+print(said)
+"""
+
+
+@pytest.mark.skipif(not sandbox._seccomp_works(), reason="needs seccomp: Linux and pyseccomp")
+def test_the_drivers_threads_are_behind_the_wall_too():
+    done = subprocess.run([sys.executable, "-c", THREADED], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['EPERM']"
