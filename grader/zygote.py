@@ -125,17 +125,13 @@ def live(scratch: str, config: dict, found: dict) -> None:
     connection = socket.socket(fileno=3)
     try:
         limits = config["limits"]
-        start = functools.partial(_start_cuda, limits["gpu_share"]) if limits["device"] == "cuda" else _nothing
-        sandbox.enter(scratch, limits, found, start)
+        last = [functools.partial(_start_cuda, limits["gpu_share"])] if limits["device"] == "cuda" else []
+        sandbox.enter(scratch, limits, found, *last)
     except BaseException as error:
         wire.send(connection, {"fault": f"{type(error).__name__}: {error}"})
         return
     wire.send(connection, {"entered": True})
     serve(connection, {**config, **wire.receive(connection)})
-
-
-def _nothing() -> None:
-    """On a CPU there is nothing to start."""
 
 
 def _start_cuda(share: float) -> None:
