@@ -37,6 +37,7 @@ from nbgrader.preprocessors import (
 from traitlets import Dict
 from traitlets.config import Config
 
+from grader.parsing import parse
 from grader.rubric import assignment, load_manual, load_rubric
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -153,7 +154,7 @@ def regions(source):
 def enclosing_name(source, line):
     """Return the dotted name of the innermost class or function around a line ("" at top level or if unparsable)."""
     try:
-        nodes = ast.parse(source).body
+        nodes = parse(source).body
     except SyntaxError:
         return ""
     names = []
@@ -391,7 +392,7 @@ def starter_module(labs, stubbed, rubric):
 
 
 def _only_imports(source):
-    return all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.parse(source).body)
+    return all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in parse(source).body)
 
 
 def _sorted_imports(lines):

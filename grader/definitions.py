@@ -1,7 +1,7 @@
 """Loads a submission definitions-only: imports, functions, classes and the assignments that these need.
 
 Training loops, plots and prints at the top level do not run. One statement that fails is noted and
-passed over; the others still count. Standard library alone: the sandboxed child uses it too.
+passed over; the others still count. Standard library and parsing.py alone: the sandboxed child uses it too.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import types
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+
+from .parsing import parse
 
 MINE = "grader.mine"  # from this name a notebook imports what the student wrote in another
 PACKAGE = "handin"  # submitted modules live in sys.modules as handin.NAME, so that they shadow nothing
@@ -452,7 +454,7 @@ def _parsed(text: str, filename: str) -> ast.Module:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", SyntaxWarning)
-                return ast.parse("\n".join(lines), filename)
+                return parse("\n".join(lines), filename)
         except SyntaxError as error:
             # Only the line at fault: the same signs are fine inside a formula or a string.
             if not _without_magic(lines, error.lineno):

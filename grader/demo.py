@@ -17,6 +17,7 @@ from . import report
 from .course import grade_class, open_course
 from .experiment import CHECKPOINT, RECORD, RESULTS
 from .pack import pack
+from .parsing import parse
 from .rubric import assignment, bonus_notebooks, load_manual, load_rubric, notebooks
 
 MARKS = ("### BEGIN SOLUTION", "### END SOLUTION")
@@ -221,9 +222,9 @@ def changed(source: str, old: str, new: str) -> str:
 def by_task(module: str, cells: dict[str, str]) -> dict[str, str]:
     """Split a module into these solution cells: each takes what stands up to its last class or function."""
     lines, found, start = module.splitlines(), {}, 0
-    nodes = [node for node in ast.parse(module).body if isinstance(node, (ast.ClassDef, ast.FunctionDef))]
+    nodes = [node for node in parse(module).body if isinstance(node, (ast.ClassDef, ast.FunctionDef))]
     for name, source in cells.items():
-        own = {node.name for node in ast.parse(source).body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
+        own = {node.name for node in parse(source).body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
         ends = [node.end_lineno for node in nodes if node.name in own]
         end = len(lines) if name == list(cells)[-1] else max(ends, default=start)
         found[name] = "\n".join(lines[start:end]).strip()

@@ -18,6 +18,7 @@ from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
+from .parsing import parse
 from .rubric import held_out, load_rubric
 
 KIT = Path(__file__).resolve().parent.parent
@@ -110,7 +111,7 @@ def _names_imported(path: Path) -> set[str]:
 def _imports_in(text: str, place: tuple[str, ...]) -> set[str]:
     """What a file may import, as paths without an ending: `from . import wire` gives grader and grader/wire."""
     names = set()
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parse(text)):
         if isinstance(node, ast.Import):
             names |= {alias.name.replace(".", "/") for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

@@ -19,6 +19,7 @@ import torch
 from . import gpu, marks, sandbox
 from .definitions import DEFINITIONS, Source
 from .fingerprint import kit_digest, task_digests, versions
+from .parsing import parse
 from .reading import Unreadable
 from .rubric import Limits, Task, load_rubric, select
 from .runner import Check, CheckFault, Outcome, checks_of, is_left_out, rule_and_hint, run_check
@@ -307,7 +308,7 @@ def _stand_ins(names: tuple[str, ...]) -> dict:
 def _only(names: tuple[str, ...], source: str) -> str:
     """Imports, these definitions and what they use: the child must not find the solution of the task it is judged on."""
     kept, wanted = [], set(names)
-    for statement in reversed(ast.parse(source).body):  # a definition stands above its uses
+    for statement in reversed(parse(source).body):  # a definition stands above its uses
         used = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
         defined = {statement.name} if isinstance(statement, DEFINITIONS) else used
         if isinstance(statement, (ast.Import, ast.ImportFrom)) or defined & wanted:

@@ -22,6 +22,7 @@ import numpy as np
 
 from .definitions import DEFINITIONS, Source
 from .handover import submission_in
+from .parsing import parse
 from .reading import Unreadable
 from .rubric import assignment, load_rubric
 
@@ -169,7 +170,7 @@ def _blocks(code: str) -> Iterator[tuple[int, str]]:
 def _inner_blocks(code: str) -> Iterator[tuple[int, str]]:
     """The classes and functions that stand inside an if, a with or a try, which changes nothing about them."""
     try:
-        waiting = [node for node in ast.parse(code).body if not isinstance(node, DEFINITIONS)]
+        waiting = [node for node in parse(code).body if not isinstance(node, DEFINITIONS)]
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return
     while waiting:
