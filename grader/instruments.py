@@ -14,12 +14,19 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 
+class Calls(list):
+    """What a model remembers of its calls; a copy of the model writes into the same list."""
+
+    def __deepcopy__(self, memo: dict) -> Calls:
+        return self
+
+
 class Recorder(nn.Module):
     """A model that remembers for each call its mode, whether gradients were on, and the batch's size."""
 
     def __init__(self):
         super().__init__()
-        self.calls: list[dict] = []
+        self.calls = Calls()
 
     def remember(self, x: Tensor) -> None:
         """Note one call on `x`."""
@@ -101,8 +108,8 @@ class WindowModel(Recorder):
     """Logits of windows, `(B, C, h, w) → (B, K, h, w)`; notes each call's window size and the corners' values.
 
     answers: "pixel" weighs the channels of each pixel with `weight` (K, C); "corner" answers each window with its own first
-    value everywhere, so that what is blended at a pixel tells which windows lie over it; "lowest" with its least value;
-    "third" with 1/3 in float16.
+    value everywhere, so that what is blended at a pixel tells which windows lie over it; "lowest" with its least value,
+    "highest" with its largest; "third" with 1/3 in float16.
     """
 
     def __init__(self, answers: str, weight: list[list[float]] | None = None):
@@ -116,7 +123,8 @@ class WindowModel(Recorder):
             return torch.einsum("kc,bchw->bkhw", torch.tensor(self.weight).to(x), x)
         if self.answers == "third":
             return torch.full_like(x[:, :1], 1 / 3, dtype=torch.float16)
-        answer = x[:, :1, :1, :1] if self.answers == "corner" else x.amin(dim=(1, 2, 3), keepdim=True)
+        extreme = torch.amax if self.answers == "highest" else torch.amin
+        answer = x[:, :1, :1, :1] if self.answers == "corner" else extreme(x, dim=(1, 2, 3), keepdim=True)
         return answer.expand(-1, 1, *x.shape[2:]).clone()
 
 
@@ -125,15 +133,21 @@ class GatedNet(Recorder):
 
     gates: the submission's own, for gates and skips of these `channels`. spare: one more, which is never called.
     fails: raises RuntimeError before the last gate. frozen: the norm is in eval mode, whatever mode the others are in.
+    upwards: the last gate runs first. hooked: somebody else's hook is on each gate already, and every second weight is frozen.
     """
 
     def __init__(self, gates: list[nn.Module], channels: list[int], spare: nn.Module | None = None, fails: bool = False,
-                 frozen: bool = False):
+                 frozen: bool = False, upwards: bool = False, hooked: bool = False):
         super().__init__()
         self.norm = nn.BatchNorm2d(3)
         self.levels = nn.ModuleList(nn.ModuleDict({"gate": gate}) for gate in gates)
         self.spare = spare
-        self.channels, self.fails = channels, fails
+        self.channels, self.fails, self.upwards = channels, fails, upwards
+        if hooked:
+            for gate in gates:
+                gate.register_forward_hook(lambda *_: None)
+            for parameter in list(self.parameters())[::2]:
+                parameter.requires_grad_(False)
         self.train()
         self.norm.train(not frozen)
 
@@ -141,6 +155,11 @@ class GatedNet(Recorder):
     def modes(self) -> dict[str, bool]:
         """Each module's name → whether it is in train mode."""
         return {name: module.training for name, module in self.named_modules()}
+
+    @property
+    def learning(self) -> dict[str, bool]:
+        """Each parameter's name → whether it requires a gradient."""
+        return {name: parameter.requires_grad for name, parameter in self.named_parameters()}
 
     @property
     def hooks(self) -> int:
@@ -152,12 +171,13 @@ class GatedNet(Recorder):
         self.remember(x)
         x = self.norm(x)
         logits = x[:, :1]
-        for level, parts in enumerate(self.levels):
-            if self.fails and level == len(self.levels) - 1:
+        order = range(len(self.levels))
+        for level in reversed(order) if self.upwards else order:
+            if self.fails and level == order[-1]:
                 raise RuntimeError("this network breaks off on purpose")
             skip, below = (nn.functional.avg_pool2d(x, 2**depth) for depth in (level, level + 1))
             wide = [torch.cat([part] * count, dim=1)[:, :count] for part, count in zip((below, skip), self.channels)]
-            logits = logits + parts["gate"](*wide).mean()
+            logits = logits + self.levels[level]["gate"](*wide).mean()
         return logits
 
 

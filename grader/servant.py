@@ -153,8 +153,9 @@ class Servant:
         """Call the function `name`; {"handle": n} in an argument stands for what was made or built before."""
         function = self._find(name)
         args, kwargs = self._arguments(args, self.device), self._arguments(kwargs, self.device)
-        with student_code(seed):
-            return {"value": _send(function(*args, **kwargs))}
+        with student_code(seed), torch.enable_grad():  # what a call switches off stays off in that call alone
+            value = function(*args, **kwargs)
+            return {"value": _send(value), "gradients": torch.is_grad_enabled()}
 
     def state(self, handle: int) -> dict:
         """A model's values and gradients by name, its mode, and the calls that an instrument remembers."""

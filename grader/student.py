@@ -94,6 +94,7 @@ class Student:
         self.doing = ""
         self.notes: list[str] = []
         self.running = False  # whether the last request ran a module that had been built
+        self.gradients = True  # whether gradients were still on when the last function that was run had returned
 
     @classmethod
     def in_process(cls, namespace: dict, experiment: Experiment | None = None) -> Student:
@@ -131,7 +132,9 @@ class Student:
         Instruments and StudentModules among the arguments stand for the things themselves.
         """
         self.doing = _call_text(name, args, kwargs)
-        return self.ask("run", name=name, args=_handed(list(args)), kwargs=_handed(kwargs), seed=self.seed)["value"]
+        reply = self.ask("run", name=name, args=_handed(list(args)), kwargs=_handed(kwargs), seed=self.seed)
+        self.gradients = reply["gradients"]
+        return reply["value"]
 
     def state(self, model: Instrument | StudentModule) -> State:
         """The present state of a model on the submission's side."""

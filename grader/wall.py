@@ -225,7 +225,7 @@ def _well_formed(operation: str, value: dict) -> bool:
         "vjp": {"outputs": object, "inputs": list, "parameters": dict},
         "attribute": {"value": object},
         "build": {"handle": int},
-        "run": {"value": object},
+        "run": {"value": object, "gradients": bool},
         "state": {"values": dict, "gradients": dict, "training": bool, "calls": list},
         "saved": {"values": object},
     }.get(operation, {})

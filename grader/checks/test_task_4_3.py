@@ -50,11 +50,13 @@ def test_small_pictures_are_padded(student):
         expect_close(came, torch.einsum("kc,bchw->bkhw", torch.tensor(TO_TWO), image), "the result")
         sizes = [call["size"] for call in calls_of(student, model)]
         expect(all(size == [8, 8] for size in sizes), came=f"windows of {sizes[:2]}", expected="windows of [8, 8]")
-        lowest = inferred(student, predictor(student, "lowest"), image, window=8, overlap=0.5)
-        expect_shape(lowest, (1, 1, height, width), "the result")
-        least = float(lowest.min())
-        expect(least >= float(image.min()) - 1e-5, came=f"a window holds the value {least:.4g}",
-               expected=f"none below {float(image.min()):.4g}, the least of the picture")
+        for answers in ("lowest", "highest"):
+            extremes = inferred(student, predictor(student, answers), image, window=8, overlap=0.5)
+            expect_shape(extremes, (1, 1, height, width), "the result")
+            off = max(float(image.min() - extremes.min()), float(extremes.max() - image.max()))
+            came = float(extremes.min() if answers == "lowest" else extremes.max())
+            expect(off < 1e-5, came=f"a window holds the value {came:.4g}",
+                   expected=f"values from {float(image.min()):.4g} to {float(image.max()):.4g}, as in the picture")
 
 
 def test_wrong_arguments_are_refused(student):
@@ -81,7 +83,7 @@ def test_wrong_arguments_are_refused(student):
 def predictor(student: Student, answers: str) -> Instrument:
     """A predictor on the submission's side, see `WindowModel`."""
     texts = {"pixel": "a 1×1 convolution", "corner": "each window's first value", "lowest": "each window's least value",
-             "third": "1/3 in float16"}
+             "highest": "each window's largest value", "third": "1/3 in float16"}
     weight = {"weight": TO_TWO} if answers == "pixel" else {}
     return student.build("WindowModel", texts[answers], answers=answers, **weight)
 

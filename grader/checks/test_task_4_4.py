@@ -40,20 +40,17 @@ def test_maps_are_alpha_at_the_size_of_the_picture(student):
 
 
 def test_model_stays_as_it_was(student):
-    """Afterwards there are no more hooks than before, and every module is in the mode that it had, a frozen one as well.
+    """Afterwards hooks, gradients and the mode of every module, a frozen one as well, are what they were before.
 
     Hint: register_forward_hook returns what removes the hook. model.train(…) sets all parts alike; who had which mode before?
     """
-    for frozen in (False, True):
-        model = network(student, gates(student, 2), frozen=frozen)
-        modes = _about(student, model, "modes")
+    for options in ({}, {"frozen": True}, {"hooked": True}, None):
+        model = network(student, gates(student, 2), **(options or {}))
+        if options is None:
+            student.ask("mode", handle=model.handle, training=False)
+        before = found(student, model)
         recorded(student, model, pictures(2, 3, 16, 16))
-        expect_as_before(student, model, modes)
-    model = network(student, gates(student, 2))
-    student.ask("mode", handle=model.handle, training=False)
-    modes = _about(student, model, "modes")
-    recorded(student, model, pictures(2, 3, 16, 16))
-    expect_as_before(student, model, modes)
+        expect_as_before(student, model, before)
 
 
 def gates(student: Student, count: int) -> list[StudentModule]:
@@ -92,14 +89,24 @@ def expect_resized(came: torch.Tensor, alpha: torch.Tensor, what: str) -> None:
     expect_close(came.float(), nearest, what)
 
 
-def expect_as_before(student: Student, model: Instrument, modes: dict) -> None:
-    """Mismatch unless these are the modes still, and no hook is left."""
-    hooks = _about(student, model, "hooks")
-    expect(hooks == 0, came=f"{hooks} hook(s) on the model afterwards", expected="none")
-    after = _about(student, model, "modes")
-    changed = sorted(name or "the model" for name in modes if after.get(name) != modes[name])
-    expect(not changed, came=f"another mode than before in {', '.join(changed[:3])}", expected="train and eval mode as before")
+def found(student: Student, model: Instrument) -> dict:
+    """What of a model must stay: how many hooks there are, who is in which mode, what learns."""
+    about = {name: student.ask("attribute", handle=model.handle, name=name)["value"] for name in ("hooks", "modes", "learning")}
+    expect(isinstance(about["modes"], dict) and isinstance(about["learning"], dict), came="a model that was tampered with", expected="one as it was")
+    return about
 
 
-def _about(student: Student, model: Instrument, name: str):
-    return student.ask("attribute", handle=model.handle, name=name)["value"]
+def expect_as_before(student: Student, model: Instrument, before: dict) -> None:
+    """Mismatch unless the model is as `found` before, and gradients are on."""
+    after = found(student, model)
+    expect(after["hooks"] == before["hooks"], came=f"{after['hooks']} hook(s) on the model afterwards",
+           expected=f"{before['hooks'] or 'none'}, as before")
+    changed = _changed(before["modes"], after["modes"])
+    expect(not changed, came=f"another mode than before in {changed}", expected="train and eval mode as before")
+    changed = _changed(before["learning"], after["learning"])
+    expect(not changed, came=f"another requires_grad than before in {changed}", expected="what learnt before learns still")
+    expect(student.gradients, came="gradients switched off for all that runs afterwards", expected="on, as before")
+
+
+def _changed(before: dict, after: dict) -> str:
+    return ", ".join(sorted(name or "the model" for name in before if after.get(name) != before[name])[:3])

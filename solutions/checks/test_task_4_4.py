@@ -1,7 +1,7 @@
 """Hidden checks of Task 4.4."""
 
 from grader.checks.inputs import pictures
-from grader.checks.test_task_4_4 import NAMES, alphas, expect_as_before, expect_resized, gates, network, recorded
+from grader.checks.test_task_4_4 import NAMES, alphas, expect_as_before, expect_resized, found, gates, network, recorded
 from grader.expect import expect, largest_difference
 from grader.student import StudentError
 
@@ -13,14 +13,14 @@ def test_nothing_stays_after_an_error(student):
     """
     recorded(student, network(student, gates(student, 2)), pictures(2, 3, 16, 16))
     model = network(student, gates(student, 2), fails=True, frozen=True)
-    modes = student.ask("attribute", handle=model.handle, name="modes")["value"]
+    before = found(student, model)
     came = "no exception"
     try:
         student.run("record_attention", model, pictures(2, 3, 16, 16))
     except StudentError as error:
         came = str(error)
     expect("on purpose" in came, came=came, expected="the error of the model's own forward")
-    expect_as_before(student, model, modes)
+    expect_as_before(student, model, before)
 
 
 def test_only_what_ran_is_recorded(student):
@@ -32,7 +32,10 @@ def test_only_what_ran_is_recorded(student):
     spare.eval()(pictures(2, 6, 4, 4), pictures(2, 4, 8, 8))
     maps = recorded(student, network(student, parts, spare=spare), pictures(2, 3, 16, 16))
     expect("spare" not in maps, came="a map of a gate that did not run", expected="none")
-    expect(list(maps) == NAMES[:2], came=f"the names {list(maps)}", expected=f"{NAMES[:2]}")
+    for upwards in (False, True):
+        maps = recorded(student, network(student, gates(student, 2), upwards=upwards), pictures(2, 3, 16, 16))
+        wanted = NAMES[1::-1] if upwards else NAMES[:2]
+        expect(list(maps) == wanted, came=f"the names {list(maps)}", expected=f"{wanted}, in the order in which the gates ran")
 
 
 def test_recorded_in_eval_mode_without_gradients(student):

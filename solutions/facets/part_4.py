@@ -185,8 +185,10 @@ def windows_batches(student: Student) -> object:
 def windows_padding(student: Student) -> object:
     """Whether what small pictures are padded with is of their own values."""
     image = pictures(1, 3, 5, 6).abs() + 1
-    came = _windows(student, "lowest", image, window=8, overlap=0.5)[0]
-    return bool((came >= image.min() - 1e-5).all()) if isinstance(came, torch.Tensor) else came
+    lowest, highest = (_windows(student, answers, image, window=8, overlap=0.5)[0] for answers in ("lowest", "highest"))
+    if not isinstance(lowest, torch.Tensor) or not isinstance(highest, torch.Tensor):
+        return lowest
+    return [bool((lowest >= image.min() - 1e-5).all()), bool((highest <= image.max() + 1e-5).all())]
 
 
 def windows_refused(student: Student) -> object:
@@ -228,21 +230,29 @@ def attention_maps(student: Student) -> object:
 
 
 def attention_names(student: Student) -> object:
-    """The names where one gate does not run."""
-    came = attempt(lambda: student.run("record_attention", _network(student, spare=True), SEEN))
-    return sorted(came) if isinstance(came, dict) else came
+    """The names where one gate does not run, and where the last one runs first."""
+    found = []
+    for options in ({"spare": True}, {"upwards": True}):
+        came = attempt(lambda given=options: student.run("record_attention", _network(student, **given), SEEN))
+        found.append(list(came) if isinstance(came, dict) else came)
+    return found
 
 
 def attention_left_behind(student: Student) -> object:
-    """Hooks and modes afterwards, with a frozen part, and after an error."""
+    """Hooks, modes and gradients afterwards: with a frozen part, with a hook that was there before, and after an error."""
     found = []
-    for options in ({}, {"frozen": True}, {"fails": True, "frozen": True}):
+    for options in ({}, {"frozen": True}, {"hooked": True}, {"fails": True, "frozen": True}):
         model = _network(student, **options)
+        learning = _about(student, model, "learning")
         came = attempt(lambda m=model: student.run("record_attention", m, SEEN))
-        about = [student.ask("attribute", handle=model.handle, name=name)["value"] for name in ("hooks", "modes")]
-        modes = {name: mode for name, mode in about[1].items() if "gate." not in name}  # how a gate is built is free
-        found.append([about[0], modes, isinstance(came, str)])
+        modes = {name: mode for name, mode in _about(student, model, "modes").items() if "gate." not in name}  # how a gate is built is free
+        learns = [learning == _about(student, model, "learning"), student.gradients or isinstance(came, str)]
+        found.append([_about(student, model, "hooks"), modes, learns, isinstance(came, str)])
     return found
+
+
+def _about(student: Student, model, name: str):
+    return student.ask("attribute", handle=model.handle, name=name)["value"]
 
 
 def attention_run(student: Student) -> object:

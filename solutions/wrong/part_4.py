@@ -291,6 +291,10 @@ TASK_4_3 = (
           "small pictures are padded with zeros",
           "Print the least value of a window that is larger than a picture of ones. Which border has a network never seen?",
           ((PADDED, "return F.pad(image, (0, columns, 0, rows))"),)),
+    Wrong("4.3", "white_padded", "Beyond the border it is white.",
+          "small pictures are padded with a value that is larger than theirs",
+          "Print the largest value of a window that is larger than a picture of ones. Which border has a network never seen?",
+          ((PADDED, "return F.pad(image, (0, columns, 0, rows), value=255)"),)),
     Wrong("4.3", "reflect_only", "Mirroring always works.",
           "small pictures are always mirrored, which fails where more is added than there is",
           "Try a picture of 2×3 pixels and a window of 8. What does F.pad say, and what does step 3?",
@@ -344,6 +348,11 @@ TASK_4_4 = (
           "Count model's hooks before and after: sum(len(m._forward_hooks) for m in model.modules()). What did "
           "register_forward_hook return?",
           ((RUN, RUN.replace("    for hook in hooks:\n        hook.remove()\n", "")),)),
+    Wrong("4.4", "all_hooks_cleared", "The hooks on a gate are mine.",
+          "the hooks that were on the gates before are gone as well",
+          "Register a hook of your own on a gate before you call your function. Is it called afterwards? Whose hook does a "
+          "handle remove?",
+          ((RUN, RUN.replace("    for hook in hooks:\n        hook.remove()", "    for gate in gates:\n        gate._forward_hooks.clear()")),)),
     Wrong("4.4", "not_cleaned_after_an_error", "The lines at the end are always reached.",
           "hooks and modes stay as they are where the model raises an error",
           ERROR,
@@ -371,6 +380,17 @@ for part, mode in before:
           "the model runs with gradients on",
           "What does torch.is_grad_enabled() say inside the model's forward? Step 2 names what it should.",
           ((RUN, RUN.replace("    with torch.set_grad_enabled(False):\n        model.eval()(pictures)", "    model.eval()(pictures)")),)),
+    Wrong("4.4", "gradients_left_off", "Gradients are switched off for the run.",
+          "gradients stay switched off for all that runs afterwards",
+          "Print torch.is_grad_enabled() after your function has returned. What would a training make of that?",
+          ((RUN, RUN.replace("    with torch.set_grad_enabled(False):\n        model.eval()(pictures)",
+                             "    torch.set_grad_enabled(False)\n    model.eval()(pictures)")),)),
+    Wrong("4.4", "weights_frozen", "Without gradients means requires_grad=False.",
+          "the weights' requires_grad is another one afterwards",
+          "Print requires_grad of a few weights before and after. What in step 2 keeps gradients off without touching the weights?",
+          ((RUN, RUN.replace("        model.eval()(pictures)", "        model.requires_grad_(False).eval()(pictures)")),),
+          also=(((RUN, RUN.replace("        model.eval()(pictures)", "        model.requires_grad_(False).eval()(pictures)\n"
+                                   "        model.requires_grad_(True)")),),)),
     Wrong("4.4", "not_resized", "α is as large as it is.",
           "every map has the size of its own level",
           "Print the shapes of your maps and that of the pictures.",
@@ -383,6 +403,7 @@ for part, mode in before:
           "α is read from all gates after the run, of those that did not run as well",
           "Call one gate by itself, then record a model that holds it and does not use it. Whose α is in your dict?",
           ((RETURN_MAPS, """\
+maps.clear()
 for module, name in gates.items():
     if torch.is_tensor(getattr(module, "alpha", None)):
         maps[name] = F.interpolate(module.alpha.detach(), size=size, mode="bilinear", align_corners=False)
@@ -391,6 +412,10 @@ return maps"""),)),
           "the maps are numbered in place of named",
           "Print the names that model.named_modules() gives, and the keys of your dict.",
           ((KEEP, KEEP.replace("maps[gates[gate]]", "maps[str(len(maps))]")),)),
+    Wrong("4.4", "order_of_the_model", "named_modules gives the order.",
+          "the maps come in the order in which the model lists its gates",
+          "Write a model that calls its last gate first, and print the keys of your dict. Which order does step 3 ask for?",
+          ((RETURN_MAPS, "return {name: maps[name] for name in gates.values() if name in maps}"),)),
     Wrong("4.4", "gated_skip_kept", "What a gate gives is its attention.",
           "the mean of the weighted skip is kept in place of α",
           "What is the range of your maps, and can α be below 0 or above 1? What does a gate return, and what does it keep?",

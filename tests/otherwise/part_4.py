@@ -766,7 +766,45 @@ def record_attention(model, pictures):
 """,
 )
 
+on_a_copy = style(
+    "4.4",
+    "a copy of the model, which may stay as it is afterwards",
+    """
+import copy
+
+
+def record_attention(model, pictures):
+    twin = copy.deepcopy(model).eval()
+    maps = {}
+    for name, part in twin.named_modules():
+        if isinstance(part, AttentionGate):
+            def note(part, args, result, name=name):
+                maps[name] = F.interpolate(part.alpha, size=pictures.shape[-2:], mode="bilinear")
+            part.register_forward_hook(note)
+    with torch.no_grad():
+        twin(pictures)
+    return maps
+""",
+)
+
 TASK_4_4 = [
+    on_a_stack.wrong(
+        "all_hooks_cleared",
+        ("            undo.enter_context(hook)\n", "            undo.callback(part._forward_hooks.clear)\n"),
+    ),
+    hook_maker.wrong(
+        "order_of_the_model",
+        ("    recorded = {}\n", "    recorded = {n: None for n, m in model.named_modules() if isinstance(m, AttentionGate)}\n"),
+        ("    return recorded\n", "    return {n: alpha for n, alpha in recorded.items() if alpha is not None}\n"),
+    ),
+    on_a_copy.wrong("order_of_the_model", ("    return maps\n", "    return {name: maps[name] for name in sorted(maps)}\n")),
+    hook_maker.wrong(
+        "gradients_left_off", ("        with torch.no_grad():\n            model(pictures)\n", "        torch.set_grad_enabled(False)\n        model(pictures)\n")
+    ),
+    own_context.wrong(
+        "weights_frozen",
+        ("        self.model.eval()\n", "        self.model.eval()\n        for p in self.model.parameters():\n            p.requires_grad = False\n"),
+    ),
     hook_maker.wrong("hooks_left", ("        for handle in handles:\n            handle.remove()\n", "")),
     own_context.wrong("hooks_left", ("            hook.remove()\n", "            del hook\n")),
     hook_maker.wrong(
