@@ -21,7 +21,7 @@ from torchvision.ops import sigmoid_focal_loss
 import data_utils
 from grader.cli import main
 from metrics import evaluate
-from solutions.reference import reference
+from solutions.reference import reference, reference_source
 from training import distributed, loop
 from training import folder as files
 from training.losses import SegmentationLoss, make_loss
@@ -380,6 +380,13 @@ def test_a_loss_that_diverges_stops_the_run_and_keeps_what_was_good(tmp_path):
 def test_mixed_precision_and_deep_supervision_train():
     history = loop.fit(run_of(replace(TINY, amp=True, deep_supervision=True, epochs=1)))
     assert math.isfinite(history["val_loss"][0])
+
+
+def test_a_nested_network_of_ones_own_weighs_its_outputs_as_the_kits(tmp_path):
+    (tmp_path / "mine.py").write_text(reference_source(), encoding="utf-8")
+    given = replace(TINY, epochs=1, deep_supervision=True)
+    kits, own = (loop.fit(run_of(replace(given, model=model))) for model in ("unet++", f"{tmp_path / 'mine.py'}:UNetPlusPlus"))
+    assert own["train_loss"] == kits["train_loss"] and own["val_loss"] == kits["val_loss"]
 
 
 @needs_pictures

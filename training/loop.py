@@ -20,7 +20,7 @@ from data_utils import CLASSES, DeviceLoader, Loaders, joined, make_loaders
 from networks import AuxiliaryLoss
 from training import distributed
 from training.losses import make_loss
-from training.models import build
+from training.models import build, supervises_itself
 from training.scores import Counts, mirrored
 from training.settings import Settings
 from training.steps import Schedule, average_of, make_optimizer
@@ -360,7 +360,7 @@ def _forward(run: Run, network: nn.Module, images: Tensor) -> Tensor | list[Tens
     if not isinstance(outputs, (list, tuple)):
         return outputs
     outputs = [each.float() for each in outputs]
-    return outputs[::-1] if run.settings.model == "unet++" else outputs  # the task's order: the shallowest first
+    return outputs[::-1] if supervises_itself(run.network) else outputs
 
 
 def _main(outputs: Tensor | list[Tensor]) -> Tensor:
