@@ -43,7 +43,6 @@ def main() -> None:
     torch.backends.mkldnn.set_flags(False)
     sys.path[:] = [path for path in sys.path if path not in ("", os.getcwd())]  # a folder that others may write
     sandbox.prepare(found)
-    sys.modules["rfc3987_syntax"] = None  # jsonschema takes it if it can: a second, for a grammar that nothing here parses by
     with _no_gpu():
         warm_up()
     gc.collect()

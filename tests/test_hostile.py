@@ -2,7 +2,7 @@
 
 The hand-ins run in hostile_class.py, inside a wall of this file's own (process namespace, read-only
 root, capped memory), so that a hole in the judge's sandbox cannot hurt the machine: once as whoever
-runs the tests and, where that is root, once as an ordinary user; UNETLAB_LONG=1 tries every rung as both.
+runs the tests and, where that is root, once as an ordinary user on another rung; UNETLAB_LONG=1 tries every rung as both.
 """
 
 import json
@@ -17,8 +17,8 @@ if not IS_ROOT:
     RUNGS = {"user": ["full", "strong", "wrapped"]}
 elif os.environ.get("UNETLAB_LONG"):
     RUNGS = {"root": ["full", "strong", "wrapped"], "user": ["full", "strong"]}
-else:  # each rung and each user once
-    RUNGS = {"root": ["full", "wrapped"], "user": ["strong"]}
+else:  # each user once
+    RUNGS = {"root": ["full"], "user": ["strong"]}
 ISOLATION = {
     "full": "full: bubblewrap, landlock, seccomp, rlimits",
     "strong": "strong: landlock, seccomp, rlimits",

@@ -63,6 +63,12 @@ def test_importing_what_students_import_loads_no_instructor_package():
     assert done.stdout.strip() == "[]"
 
 
+def test_reading_notebooks_builds_no_grammar():
+    """Three seconds at each start of a command, for formats that no notebook is checked by."""
+    code = "import sys, grader.reading; print('jsonschema' in sys.modules, 'lark' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout == "True False\n"
+
+
 def test_commands_that_need_the_hidden_half_say_so_without_it(tmp_path, monkeypatch, capsys):
     from grader import cli
 
