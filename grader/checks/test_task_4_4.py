@@ -44,9 +44,9 @@ def test_model_stays_as_it_was(student):
 
     Hint: register_forward_hook returns what removes the hook. model.train(…) sets all parts alike; who had which mode before?
     """
-    for options in ({}, {"frozen": True}, {"hooked": True}, None):
-        model = network(student, gates(student, 2), **(options or {}))
-        if options is None:
+    for options, training in [({}, True), ({"frozen": True}, True), ({"hooked": True}, True), ({}, False)]:
+        model = network(student, gates(student, 2), **options)
+        if not training:
             student.ask("mode", handle=model.handle, training=False)
         before = found(student, model)
         recorded(student, model, pictures(2, 3, 16, 16))
