@@ -665,8 +665,9 @@ show_seams(large, answers, window=window)
 # 3. Return a dict: name of the gate in the model (as in `model.named_modules()`) → its α, resized bilinearly to the
 #    height and width of the pictures, (B, 1, H, W). In the order in which the gates ran. A gate that did not run is
 #    not in it.
-# 4. Leave the model as it was, **even if its forward raises an error**: no hook of yours stays, and every module is in
-#    the mode, train or eval, that it had. (A part may be frozen in eval mode while the rest trains.)
+# 4. Leave all as it was, **even if the model's forward raises an error**: no hook of yours stays, those of others do, every
+#    module is in the mode, train or eval, that it had, and gradients are on again. (A part may be frozen in eval mode
+#    while the rest trains.)
 #
 # In Part 2, `attention_maps` only read `.alpha` after a forward pass. It could not see that a gate had not run at all,
 # and that its α was that of an older picture.
