@@ -42,7 +42,9 @@ FORWARD = [
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
     """Who → rung → what hostile_class.py reports; all started at once."""
-    found = reports_of("hostile_class.py", RUNGS, tmp_path_factory)
+    first, *_ = RUNGS
+    arguments = {who: [*rungs, *(["everything"] if who == first else [])] for who, rungs in RUNGS.items()}
+    found = reports_of("hostile_class.py", arguments, tmp_path_factory)
     return {f"{who}-{rung}": report for who, report in found.items() for rung, report in report.items()}
 
 
