@@ -94,7 +94,7 @@ class Student:
         self.doing = ""
         self.notes: list[str] = []
         self.running = False  # whether the last request ran a module that had been built
-        self.gradients = True  # whether gradients were still on when the last function that was run had returned
+        self.gradients = True  # False when the last function that was run had left them off on its return
 
     @classmethod
     def in_process(cls, namespace: dict, experiment: Experiment | None = None) -> Student:
@@ -132,6 +132,7 @@ class Student:
         Instruments and StudentModules among the arguments stand for the things themselves.
         """
         self.doing = _call_text(name, args, kwargs)
+        self.gradients = True  # where this one raises, nobody knows: what an earlier one left off is not its fault
         reply = self.ask("run", name=name, args=_handed(list(args)), kwargs=_handed(kwargs), seed=self.seed)
         self.gradients = reply["gradients"]
         return reply["value"]

@@ -246,7 +246,7 @@ def attention_left_behind(student: Student) -> object:
         learning = _about(student, model, "learning")
         came = attempt(lambda m=model: student.run("record_attention", m, SEEN))
         modes = {name: mode for name, mode in _about(student, model, "modes").items() if "gate." not in name}  # how a gate is built is free
-        learns = [learning == _about(student, model, "learning"), student.gradients or isinstance(came, str)]
+        learns = [learning == _about(student, model, "learning"), student.gradients]
         found.append([_about(student, model, "hooks"), modes, learns, isinstance(came, str)])
     return found
 
