@@ -15,7 +15,7 @@ from tests.helpers import module, replaced, scores
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux, to crowd one core")
 
 BUSY = 7  # other processes on the judge's only core
-# About half a second of CPU time in an answer, of the second that it may take.
+# About half a second of CPU time in an answer, of the two seconds that it may take.
 SLOW = ("features = self.double_conv(x)", "started = time.process_time()\n        while time.process_time() < started + 0.5:\n"
         "            pass\n        features = self.double_conv(x)")
 
@@ -27,8 +27,8 @@ def _spin():
 
 @pytest.fixture
 def crowded(monkeypatch):
-    """A judge on one core that seven others want as well, with a second for an answer."""
-    tasks = {id: replace(task, limits=replace(task.limits, answer_seconds=1.0, wall_seconds=12)) for id, task in load_rubric().items()}
+    """A judge on one core that seven others want as well, with two seconds for an answer."""
+    tasks = {id: replace(task, limits=replace(task.limits, answer_seconds=2.0, wall_seconds=24)) for id, task in load_rubric().items()}
     monkeypatch.setattr(judge_module, "load_rubric", lambda: tasks)
     monkeypatch.setattr(judge_module, "select", lambda only: [tasks[id] for id in only])
     before = os.sched_getaffinity(0)
