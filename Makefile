@@ -17,9 +17,9 @@ test-browser: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser
 
 # what `make test` takes a sample of: all wrong submissions, every variant before the judge, thousands of mangled files,
-# every attack on every rung, twenty kills
+# every attack on every rung, twenty kills, the demo
 test-long: $(STAMP)
-	UNETLAB_LONG=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/test_checks.py tests/test_diagnosis.py tests/test_feedback.py tests/test_fuzz.py tests/test_hostile.py tests/test_nothing_lost.py
+	UNETLAB_LONG=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/test_checks.py tests/test_demo.py tests/test_diagnosis.py tests/test_feedback.py tests/test_fuzz.py tests/test_hostile.py tests/test_nothing_lost.py
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab labs

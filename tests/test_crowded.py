@@ -26,7 +26,7 @@ def _spin():
 
 
 @pytest.fixture
-def crowded(monkeypatch):
+def crowded(monkeypatch, own_warm_process):
     """A judge on one core that seven others want as well, with two seconds for an answer."""
     tasks = {id: replace(task, limits=replace(task.limits, answer_seconds=2.0, wall_seconds=24)) for id, task in load_rubric().items()}
     monkeypatch.setattr(judge_module, "load_rubric", lambda: tasks)

@@ -34,7 +34,7 @@ from grader.rubric import load_rubric, notebooks
 from tests.helpers import ROOT, replaced
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")  # nbgrader's own
-KILLS = int(os.environ.get("UNETLAB_KILLS") or (20 if os.environ.get("UNETLAB_LONG") else 4))
+KILLS = int(os.environ.get("UNETLAB_KILLS") or (20 if os.environ.get("UNETLAB_LONG") else 3))
 SEED = int(os.environ.get("UNETLAB_KILLS_SEED", "4"))
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="kills are counted with Linux's child subreaper")
 
