@@ -96,3 +96,10 @@ def _asked_once():
 def own_warm_process(_kept_warm_processes, monkeypatch):
     """For tests of what a warm process inherits, or leaves behind."""
     monkeypatch.setattr(judge_module, "Zygote", Zygote)
+
+
+@pytest.fixture
+def without_figures(request, monkeypatch):
+    """A run's two figures take longer than its training on a few pictures; tests marked `figures` have them drawn."""
+    if not request.node.get_closest_marker("figures"):
+        monkeypatch.setattr("training.train.draw", lambda run, out, threshold: None)

@@ -12,6 +12,7 @@ from training import folder as files
 from training.compare import compare, markdown, read, table
 from training.loop import Diverged
 
+pytestmark = pytest.mark.usefixtures("without_figures")
 TINY = """
 name = "Tiny"
 seeds = [0, 1]
@@ -37,6 +38,7 @@ def tiny(tmp_path):
     return file
 
 
+@pytest.mark.figures
 def test_a_comparison_gives_a_table_figures_and_every_run(tiny, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["compare", str(tiny), "--out", str(out)]) == 0
@@ -48,7 +50,7 @@ def test_a_comparison_gives_a_table_figures_and_every_run(tiny, tmp_path, capsys
     scores = [result["test"]["iou"] for result in results]
     assert float(rows[1]["test iou"]) == pytest.approx(statistics.mean(scores))
     assert float(rows[1]["test iou sd"]) == pytest.approx(statistics.stdev(scores))
-    for name in ("curves.png", "scores.png"):
+    for name in ("curves.png", "scores.png", "concat/seed-0/curves.png", "no-skips/seed-1/predictions.png"):
         assert (out / name).stat().st_size > 5000
 
 

@@ -74,7 +74,7 @@ def left_behind(before: list[psutil.Process]) -> list[psutil.Process]:
     """Judges and warm processes that outlived their work; Python's own two helpers, our children, live as long as we do."""
     helpers = [p for p in psutil.Process().children() if "multiprocessing" in " ".join(p.cmdline())]
     mine = [p for p in psutil.Process().children(recursive=True) if p not in before and p not in helpers]
-    return psutil.wait_procs(mine, timeout=20)[1]
+    return psutil.wait_procs(mine, timeout=60)[1]
 
 
 def test_threads_give_results_as_submissions_come():

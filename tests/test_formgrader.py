@@ -102,7 +102,7 @@ def server(graded):
         yield address
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         log.close()
 
 

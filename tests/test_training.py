@@ -36,6 +36,7 @@ SHARED = ROOT.parent / "shared" / "data"
 needs_pictures = pytest.mark.skipif(
     not SHARED.is_dir(), reason="real pictures are not in ../shared/data beside the repo (README: For students)"
 )
+pytestmark = pytest.mark.usefixtures("without_figures")
 TINY = Settings(count=20, size=(16,), features=(4, 8), epochs=3, batch=4, amp=False)
 
 
@@ -390,6 +391,7 @@ def test_a_nested_network_of_ones_own_weighs_its_outputs_as_the_kits(tmp_path):
 
 
 @needs_pictures
+@pytest.mark.figures
 @pytest.mark.parametrize("data, model", [("pets", "unet"), ("carvana", "unet-2015"), ("camvid", "unet-no-skips")])
 def test_real_pictures_train(tmp_path, data, model):
     given = replace(TINY, data=data, root=str(SHARED), model=model, size=(32, 48), epochs=1, count=12)
@@ -510,7 +512,7 @@ def test_two_processes_train_as_one(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     together = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "grader"]
     done = subprocess.run(
-        [*together, "train", *given, "--out", tmp_path / "two"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        [*together, "train", *given, "--out", tmp_path / "two"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400
     )
     assert done.returncode == 0, done.stderr
     assert main(["train", *given, "--out", str(tmp_path / "one")]) == 0
